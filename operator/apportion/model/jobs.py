@@ -1,0 +1,186 @@
+"""Training jobs as the planner sees them: what they ask, what runs, what was granted."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from apportion.model.curves import PER_REPLICA_BATCH, Curve
+from apportion.model.resources import Amounts
+from apportion.model.selection import ANY_NODE, NodeChoice
+
+Conditions = tuple["Condition", ...]
+
+
+class JobKey(NamedTuple):
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A status condition; `since` in seconds of the epoch."""
+
+    type: str
+    status: bool
+    reason: str
+    message: str
+    since: float
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What was granted: the planner's memory. A grant that is not bound yet is reserved for its job."""
+
+    flavor: str
+    replicas: int
+    round: int
+    since: float
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """A flavor where this job's pods could not be placed, left out until then; `failures` doubles the wait."""
+
+    flavor: str
+    failures: int
+    until: float
+
+
+@dataclass(frozen=True)
+class Pod:
+    """One replica that exists. Times in seconds of the epoch.
+
+    `exit_code` is of the main container's last own end (None: it has not ended), `exited_at` when that was.
+    """
+
+    name: str
+    uid: str
+    node: str | None
+    requests: Amounts
+    created: float
+    phase: str = "Running"
+    ready: bool = False
+    terminating: bool = False
+    restarts: int = 0
+    exit_code: int | None = None
+    exited_at: float | None = None
+    waiting_reason: str = ""
+    unschedulable: str = ""
+    deletion_cost: int = 0
+    ready_since: float | None = None
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The Deployment behind a job as it stands in the API server.
+
+    flavor, decision and granted are what our annotations on it say (None: never written by us); `pins` is what we
+    added to its template, as JSON; `editor` is the field manager that last wrote its replicas; `refusal` is the
+    message with which the API server refused its pods; `recreate`: all old pods go before new ones start.
+    """
+
+    name: str
+    uid: str
+    replicas: int
+    owned: bool
+    flavor: str | None = None
+    decision: str | None = None
+    granted: int | None = None
+    template_hash: str = ""
+    pins: str = ""
+    has_annotations: bool = False
+    editor: str = ""
+    refusal: str = ""
+    recreate: bool = False
+
+
+@dataclass(frozen=True)
+class Block:
+    """Why a job is not for the optimizer now: a CamelCase reason and a sentence; `field` for an invalid spec."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class FlavorChoice:
+    """An entry of the job's allow-list; speed None: the flavor's own."""
+
+    name: str
+    speed: float | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One TrainingJob with its workload and its pods.
+
+    `requests` is one replica's whole pod request (accelerators, cpu, memory, one pod); `per_replica` counts
+    accelerators (for cpu: whole cores). `steps` are the admissible counts in rising order. `block` is set by the
+    translation where the object cannot be decided on (Invalid, WorkloadNotFound, ...). `template_hash` is of the
+    owned pod template as asked now; `retried` is the value of the annotation apportion.dev/retry.
+    """
+
+    key: JobKey
+    uid: str
+    created: float
+    steps: tuple[int, ...]
+    resource: str
+    per_replica: int
+    requests: Amounts
+    queue_name: str | None = None
+    priority: int = 0
+    priority_class: str = ""
+    preemptible: bool = True
+    suspended: bool = False
+    held: bool = False
+    completed: bool = False
+    retried: str = ""
+    generation: int = 1
+    observed_generation: int = 0
+    flavors: tuple[FlavorChoice, ...] | None = None
+    nodes: NodeChoice = ANY_NODE
+    curve: Curve = PER_REPLICA_BATCH
+    restart_seconds: float = 60.0
+    min_runtime_seconds: float = 300.0
+    placement_timeout_seconds: float = 60.0
+    failure_limit: int = 6
+    complete_on_exit_zero: bool = True
+    workload: Workload | None = None
+    template_hash: str = ""
+    pods: tuple[Pod, ...] = ()
+    block: Block | None = None
+    warnings: tuple[Block, ...] = ()
+    namespace_labels: Mapping[str, str] = field(default_factory=dict)
+    memory: "Memory" = field(default_factory=lambda: Memory())
+
+    @property
+    def minimum(self) -> int:
+        return self.steps[0] if self.steps else 0
+
+    @property
+    def maximum(self) -> int:
+        return self.steps[-1] if self.steps else 0
+
+    @property
+    def admission(self) -> Admission | None:
+        return self.memory.admission
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What status remembers of a job between rounds; everything else is derived."""
+
+    phase: str = ""
+    admission: Admission | None = None
+    replicas: int = 0
+    restarts: int = 0
+    failures: int = 0
+    reverts: int = 0
+    retried: str = ""
+    queued_since: float | None = None
+    backoff: tuple[Backoff, ...] = ()
+    conditions: Conditions = ()
+    message: str = ""

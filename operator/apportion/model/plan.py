@@ -1,0 +1,149 @@
+"""What a solve and a decision return."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from apportion.model.jobs import Condition, JobKey, Memory
+
+
+class Status(StrEnum):
+    """Optimal: within the policy's gap. Feasible: not proved that good. Kept: no decision, all stays."""
+
+    OPTIMAL = "Optimal"
+    FEASIBLE = "Feasible"
+    KEPT = "Kept"
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """What the optimizer wants for a job in the end; flavor None and 0 replicas: it waits."""
+
+    key: JobKey
+    flavor: str | None = None
+    replicas: int = 0
+
+
+@dataclass(frozen=True)
+class Price:
+    """A shadow price: value per accelerator of `flavor`; queue "" is the flavor's capacity, else that queue's quota."""
+
+    flavor: str
+    price: float
+    queue: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The allocations of all candidates, and how good they are proved to be.
+
+    objective = sum of u without penalties and without the admission worth of jobs that must run anyway; bound in the
+    same terms; gap = (bound - objective) / objective, 0 when both are 0. `moves_cost` is what the stage of fewest moves
+    gave up. `unplaced` jobs were cut back because their pods did not place on paper. `short` jobs had to run and lost.
+    """
+
+    allocations: tuple[Allocation, ...]
+    objective: float
+    bound: float
+    status: Status
+    method: str
+    prices: tuple[Price, ...] = ()
+    moves_cost: float = 0.0
+    unplaced: tuple[JobKey, ...] = ()
+    short: tuple[JobKey, ...] = ()
+    seconds: float = field(default=0.0, compare=False)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def gap(self) -> float:
+        difference = max(0.0, self.bound - self.objective)
+        if difference <= 1e-9 * max(1.0, abs(self.bound)):
+            return 0.0
+        return difference / self.objective if self.objective > 0 else float("inf")
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A flavor and a count; replicas 0 on flavor "" is nothing."""
+
+    flavor: str = ""
+    replicas: int = 0
+
+
+NOTHING = Grant()
+
+
+@dataclass(frozen=True)
+class Resize:
+    """One change of one job. Wave 0 is emitted now; later waves wait for room, and are decided again by then."""
+
+    key: JobKey
+    current: Grant
+    target: Grant
+    wave: int = 0
+    leaving: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """Admit, Evict, Move, Grow or Shrink: follows from current and target."""
+        if self.current.replicas == 0:
+            return "Admit"
+        if self.target.replicas == 0:
+            return "Evict"
+        if self.current.flavor != self.target.flavor:
+            return "Move"
+        return "Grow" if self.target.replicas > self.current.replicas else "Shrink"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a round says of one job: what it wants for it, what it grants now, and the status to be written."""
+
+    key: JobKey
+    target: Grant
+    granted: Grant
+    current: Grant
+    phase: str
+    reason: str
+    message: str
+    memory: Memory
+    touch: bool = True
+    conditions: tuple[Condition, ...] = ()
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """Accelerators of one flavor on placeable nodes: free = allocatable - what others use - what jobs' pods hold."""
+
+    flavor: str
+    resource: str
+    allocatable: int
+    others_use: int
+    free: int
+    jobs_use: int = 0
+
+
+@dataclass(frozen=True)
+class QueueUse:
+    queue: str
+    flavor: str
+    nominal: int
+    used: int
+    borrowed: int
+    lent: int
+    price: float = 0.0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A whole round. `recheck_after` in seconds (None: only a change asks for another round)."""
+
+    round: int
+    plan: Plan
+    outcomes: tuple[Outcome, ...]
+    resizes: tuple[Resize, ...] = ()
+    capacity: tuple[Capacity, ...] = ()
+    queue_use: tuple[QueueUse, ...] = ()
+    recheck_after: float | None = None
+    warnings: tuple[str, ...] = ()
+    details: Mapping[JobKey, tuple[str, ...]] = field(default_factory=dict)

@@ -1,0 +1,51 @@
+"""The AllocationPolicy's settings, with the defaults that hold where no policy object exists."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from apportion.model.flavors import Flavor
+
+
+class Mode(StrEnum):
+    ENFORCE = "Enforce"
+    OBSERVE = "Observe"
+    FREEZE = "Freeze"
+
+
+@dataclass(frozen=True)
+class Objective:
+    """u = w (B + U(x)), U(x) = (x^p - 1) / p, log x for p = 0 (optimizer.md, "Value of an option")."""
+
+    exponent: float = -0.5
+    admission_worth: float = 0.2
+    size_exponent: float = 0.0
+
+
+@dataclass(frozen=True)
+class Stability:
+    change_margin: float = 0.1
+    expected_hold_seconds: float = 1800.0
+    fewest_moves_within: float = 0.001
+
+
+@dataclass(frozen=True)
+class SolverLimits:
+    """`methods` are tried in this order; the greedy plan needs no solver and never fails."""
+
+    time_limit_seconds: float = 10.0
+    gap: float = 0.001
+    methods: tuple[str, ...] = ("highs", "cbc", "greedy")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """`flavors` is the catalog: it overrides discovered flavors and adds others."""
+
+    name: str = "default"
+    mode: Mode = Mode.ENFORCE
+    objective: Objective = Objective()
+    stability: Stability = Stability()
+    flavors: tuple[Flavor, ...] = ()
+    solver: SolverLimits = SolverLimits()
+    uid: str = ""
+    generation: int = 1
