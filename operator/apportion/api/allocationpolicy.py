@@ -1,0 +1,194 @@
+"""AllocationPolicy: how the cluster is divided, and what there is to divide."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from apportion.api.base import Path, Rule, Wire
+from apportion.api.common import Condition, Metadata
+from apportion.api.names import POLICY_NAME
+from apportion.api.scalars import (
+    Amount,
+    ByType,
+    Count,
+    FlavorName,
+    Generation,
+    Labels,
+    LabelValue,
+    Listed,
+    NamedList,
+    PositiveAmount,
+    QualifiedName,
+    Reported,
+    Watts,
+)
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Value = Annotated[float, Field(ge=-1e15, le=1e15)]
+
+
+class Objective(Wire):
+    """What is maximised: the sum over jobs of weight * (admission worth + U(x)), x the throughput relative to that at
+    the job's minimum, U(x) = (x^exponent - 1) / exponent."""
+
+    name: Literal["ProportionalFair"] = "ProportionalFair"
+    """The family of the value."""
+    exponent: Annotated[float, Field(ge=-4, le=1)] = -0.5
+    """How fast more is worth less: 1 not at all (throughput alone), 0 the logarithm, below 0 faster."""
+    admission_worth: Annotated[float, Field(gt=0, le=1000)] = 0.2
+    """What it is worth that a job runs at all, at its minimum."""
+    size_exponent: Annotated[float, Field(ge=0, le=2)] = 0.0
+    """How that worth grows with the minimum's accelerators: 0 prefers many small jobs, 1 is indifferent to size."""
+
+
+class Stability(Wire):
+    """When a change is worth its restart."""
+
+    change_margin: Annotated[float, Field(ge=0, le=0.9)] = 0.1
+    """What a change must gain beyond its cost, as a fraction."""
+    expected_hold_seconds: Annotated[int, Field(ge=1, le=604_800)] = 1800
+    """How long a change is expected to last; its restart is set against this time."""
+    fewest_moves_within: Share = 0.001
+    """The fraction of the value that may be given up for fewer changes."""
+
+
+class Toleration(Wire):
+    """A taint that pods of the flavor tolerate."""
+
+    key: QualifiedName | None = None
+    """The taint's key. Absent, with operator Exists: every taint."""
+    operator: Literal["Equal", "Exists"] = "Equal"
+    """Equal compares the value; Exists takes any."""
+    value: LabelValue | None = None
+    """The taint's value, for Equal."""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """The taint's effect. Absent: all."""
+
+    rules = (
+        Rule(
+            "has(self.key) || self.operator == 'Exists'",
+            "a toleration without a key needs the operator Exists",
+            lambda toleration: None if toleration.key or toleration.operator == "Exists" else ("operator",),
+        ),
+        Rule(
+            "self.operator != 'Exists' || !has(self.value) || self.value == ''",
+            "a toleration with the operator Exists takes no value",
+            lambda toleration: ("value",) if toleration.operator == "Exists" and toleration.value else None,
+        ),
+    )
+
+
+def _selector_without_resource(flavor: "Flavor") -> Path | None:
+    return ("resource",) if flavor.node_selector and flavor.resource is None else None
+
+
+def _idle_above_full(flavor: "Flavor") -> Path | None:
+    if flavor.watts is None or flavor.idle_watts is None or flavor.idle_watts <= flavor.watts:
+        return None
+    return ("idleWatts",)
+
+
+class Flavor(Wire):
+    """A kind of accelerator: a new one, or what is to be known of a discovered one with this name."""
+
+    name: FlavorName
+    """The name that jobs and queues use."""
+    resource: QualifiedName | None = None
+    """The extended resource, any. Absent: that of the discovered flavor with this name."""
+    node_selector: Labels = Field(default_factory=dict)
+    """The labels of its nodes. Absent: those of the discovered flavor, or every node with the resource."""
+    tolerations: Listed[Toleration] = ()
+    """Tolerations that its pods are given."""
+    price_per_hour: Amount | None = None
+    """Price of one accelerator for an hour, in any currency; a number or a decimal string."""
+    watts: Watts | None = None
+    """Power of one busy accelerator."""
+    idle_watts: Watts | None = None
+    """Power of one idle accelerator."""
+    speed: PositiveAmount | None = None
+    """How fast it is, relative to the others, for jobs that say nothing; a number or a decimal string. Absent: 1."""
+
+    rules = (
+        Rule(
+            "!has(self.nodeSelector) || size(self.nodeSelector) == 0 || has(self.resource)",
+            "a flavor with a nodeSelector needs its resource",
+            _selector_without_resource,
+        ),
+        Rule(
+            "!has(self.watts) || !has(self.idleWatts) || self.idleWatts <= self.watts",
+            "idleWatts must not be above watts",
+            _idle_above_full,
+        ),
+    )
+
+
+class Solver(Wire):
+    """How long and how exactly to solve."""
+
+    time_limit_seconds: Annotated[int, Field(ge=1, le=300)] = 10
+    """After this time the best plan found so far is used, with its gap."""
+    gap: Share = 0.001
+    """A plan that is proved to be so close to the best, as a fraction, is good enough."""
+
+
+class AllocationPolicySpec(Wire):
+    """How the cluster is divided."""
+
+    mode: Literal["Enforce", "Observe", "Freeze"] = "Enforce"
+    """Enforce: decide and act. Observe: decide and explain, patch nothing. Freeze: admit and change nothing."""
+    objective: Objective = Objective()
+    """What is maximised."""
+    stability: Stability = Stability()
+    """When a change is worth its restart."""
+    flavors: NamedList[Flavor] = ()
+    """Accelerator flavors that are added to the discovered ones, or say more about them."""
+    solver: Solver = Solver()
+    """How long and how exactly to solve."""
+
+
+class FlavorPrice(Wire):
+    """The shadow price of a flavor."""
+
+    flavor: FlavorName
+    """The flavor."""
+    price: Annotated[float, Field(ge=0, le=1e15)]
+    """What one more accelerator of it would be worth, in the objective's unit."""
+
+
+class AllocationPolicyStatus(Wire):
+    """The last decision."""
+
+    round: Count = 0
+    """Number of the last round that changed something."""
+    objective: Value | None = None
+    """The value of the plan."""
+    bound: Value | None = None
+    """No plan can be worth more."""
+    gap: Annotated[float, Field(ge=0, le=1e15)] | None = None
+    """(bound - objective) / objective: how far from the best the plan can be at most."""
+    mode: Literal["Enforce", "Observe", "Freeze"] | None = None
+    """The mode that the last round obeyed."""
+    prices: Reported[FlavorPrice] = ()
+    """Shadow prices by flavor."""
+    observed_generation: Generation | None = None
+    """The metadata.generation that this status was made from."""
+    conditions: ByType[Condition] = ()
+    """Standard conditions."""
+
+
+class AllocationPolicy(Wire):
+    """How Apportion divides the cluster's accelerators. There is one, named default; without it the defaults hold."""
+
+    metadata: Metadata
+    spec: AllocationPolicySpec = AllocationPolicySpec()
+    """How the cluster is divided."""
+    status: AllocationPolicyStatus = AllocationPolicyStatus()
+    """The last decision."""
+
+    rules = (
+        Rule(
+            f"self.metadata.name == '{POLICY_NAME}'",
+            f"metadata.name must be {POLICY_NAME}: there is one AllocationPolicy",
+            lambda policy: None if policy.metadata.name == POLICY_NAME else ("metadata", "name"),
+        ),
+    )

@@ -1,0 +1,23 @@
+"""The words on the wire that are no fields: group, version, kinds, labels and annotations."""
+
+GROUP = "apportion.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+TRAINING_JOB = "TrainingJob"
+QUEUE = "Queue"
+ALLOCATION_POLICY = "AllocationPolicy"
+
+PLURALS = {TRAINING_JOB: "trainingjobs", QUEUE: "queues", ALLOCATION_POLICY: "allocationpolicies"}
+
+POLICY_NAME = "default"
+"""There is one AllocationPolicy; its schema admits no other name."""
+
+HOLD = f"{GROUP}/hold"
+RETRY = f"{GROUP}/retry"
+COMPLETED = f"{GROUP}/completed"
+PROGRESS = f"{GROUP}/progress"
+MANAGED = f"{GROUP}/managed"
+DECISION = f"{GROUP}/decision"
+REPLICAS = f"{GROUP}/replicas"
+FLAVOR = f"{GROUP}/flavor"
