@@ -79,7 +79,7 @@ class NodeRequirement(Wire):
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
     """How to compare. Gt and Lt compare integers; a node without the label satisfies NotIn and DoesNotExist."""
     values: Listed[LabelValue] = ()
-    """What to compare with: at least one value for In and NotIn, none for Exists and DoesNotExist, one for Gt and Lt."""
+    """Compared with: at least one for In and NotIn, none for Exists and DoesNotExist, an integer for Gt and Lt."""
 
     rules = (_IN_NEEDS_VALUES, _EXISTS_NEEDS_NONE, _GT_NEEDS_ONE)
 
@@ -92,7 +92,7 @@ class LabelRequirement(Wire):
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
     """How the label is compared."""
     values: Listed[LabelValue] = ()
-    """What to compare with: at least one value for In and NotIn, none for Exists and DoesNotExist."""
+    """Compared with: at least one for In and NotIn, none for Exists and DoesNotExist."""
 
     rules = (_IN_NEEDS_VALUES, _EXISTS_NEEDS_NONE)
 

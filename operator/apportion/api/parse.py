@@ -74,7 +74,7 @@ def field_path(path: Path) -> str:
 def printable(text: str, most: int = 60) -> str:
     """Text that no terminal, log or API server chokes on: escaped where it must be, and not long."""
     cut = text if len(text) <= most else text[: most - 3] + "..."
-    return "".join(c if c.isprintable() else c.encode("ascii", "backslashreplace").decode() for c in cut)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
 
 
 def shown(value: object) -> str:
