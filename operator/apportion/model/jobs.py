@@ -171,14 +171,18 @@ class Job:
 
 @dataclass(frozen=True)
 class Memory:
-    """What status remembers of a job between rounds; everything else is derived."""
+    """What status remembers of a job between rounds; everything else is derived.
+
+    ready_restarts: container restarts of the worst pod when all pods were ready last; what came after are failures.
+    reverts: when somebody undid our patch, in seconds of the epoch.
+    """
 
     phase: str = ""
     admission: Admission | None = None
     replicas: int = 0
     restarts: int = 0
-    failures: int = 0
-    reverts: int = 0
+    ready_restarts: int = 0
+    reverts: tuple[float, ...] = ()
     retried: str = ""
     queued_since: float | None = None
     backoff: tuple[Backoff, ...] = ()

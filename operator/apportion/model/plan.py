@@ -1,10 +1,9 @@
 """What a solve and a decision return."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from apportion.model.jobs import Condition, JobKey, Memory
+from apportion.model.jobs import Block, JobKey, Memory
 
 
 class Status(StrEnum):
@@ -97,18 +96,24 @@ class Resize:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a round says of one job: what it wants for it, what it grants now, and the status to be written."""
+    """What a round says of one job: what it wants for it, what it grants now, and the status to be written.
+
+    `memory` is the next status: phase, message and conditions are in it. reason is the one that counts: why it waits, or
+    why it does not have more. touch: False where the workload must be left alone. notices become Events.
+    """
 
     key: JobKey
     target: Grant
     granted: Grant
     current: Grant
-    phase: str
     reason: str
-    message: str
     memory: Memory
     touch: bool = True
-    conditions: tuple[Condition, ...] = ()
+    notices: tuple[Block, ...] = ()
+
+    @property
+    def message(self) -> str:
+        return self.memory.message
 
 
 @dataclass(frozen=True)
@@ -146,4 +151,3 @@ class Decision:
     queue_use: tuple[QueueUse, ...] = ()
     recheck_after: float | None = None
     warnings: tuple[str, ...] = ()
-    details: Mapping[JobKey, tuple[str, ...]] = field(default_factory=dict)

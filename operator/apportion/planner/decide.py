@@ -1,0 +1,198 @@
+"""One round: snapshot and policy in, decision out. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from apportion.model.eligibility import current_grant
+from apportion.model.jobs import Admission, Block, Job, JobKey
+from apportion.model.plan import NOTHING, Allocation, Decision, Grant, Outcome, Plan, Resize, Status
+from apportion.model.policy import Mode, Policy
+from apportion.model.snapshot import Snapshot, Terms
+from apportion.optimizer import solve
+from apportion.planner.accounting import capacity, queue_use
+from apportion.planner.explain import Reasons
+from apportion.planner.lifecycle import State, assess, base_terms, soonest
+from apportion.planner.outcomes import Round, outcome
+from apportion.planner.queueing import stand_in
+from apportion.planner.terms import Rights, settle
+from apportion.planner.waves import in_waves
+
+WAITING_RECHECK_SECONDS = 60.0
+
+
+def decide(snapshot: Snapshot, policy: Policy) -> Decision:
+    """Decide a whole round for all jobs.
+
+    Reads nothing but its arguments; `snapshot.now` is the time. The same snapshot and policy give the same decision, but
+    for a solver that its time limit cut short. Raises nothing for any jobs, nodes or queues: what cannot be decided is kept
+    and explained.
+    """
+    before = {job.key: current_grant(job) for job in snapshot.jobs}
+    states = {job.key: assess(adopted(job, snapshot), snapshot.now) for job in snapshot.jobs}
+    states, terms = standing(snapshot, states, policy)
+    settled = replace(snapshot, jobs=tuple(states[job.key].job for job in snapshot.jobs), terms=terms)
+    rights = Rights(terms) if policy.mode is Mode.FREEZE else settle(settled, terms)
+    settled = replace(settled, terms=rights.terms, ceilings=rights.ceilings)
+    plan = planned(settled, policy)
+    targets = targets_of(settled, plan)
+    resizes = in_waves(settled, before, targets).resizes
+    granted = grants_of(settled, targets, resizes, policy)
+    changes = any(granted[key] != before[key] for key in granted)
+    number = snapshot.round + 1 if changes else snapshot.round
+    round_ = Round(
+        number, snapshot.now, Reasons(settled, plan, targets), rights.taken, observing=policy.mode is Mode.OBSERVE
+    )
+    outcomes = tuple(
+        outcome(round_, states[key], before[key], targets[key], granted[key]) for key in (j.key for j in settled.jobs)
+    )
+    return Decision(
+        round=number,
+        plan=plan,
+        outcomes=outcomes,
+        resizes=resizes,
+        capacity=capacity(snapshot),
+        queue_use=queue_use(settled, granted, plan),
+        recheck_after=recheck(settled, states.values(), outcomes),
+        warnings=(*snapshot.warnings, *plan.warnings),
+    )
+
+
+def adopted(job: Job, snapshot: Snapshot) -> Job:
+    """A Deployment that ran before its TrainingJob came: its bound pods count as granted, so that nothing restarts."""
+    workload = job.workload
+    if job.admission is not None or workload is None or workload.decision is not None or workload.owned:
+        return job
+    flavor_of = {node.name: node.flavor for node in snapshot.nodes}
+    bound = [pod for pod in job.pods if pod.node is not None and not pod.terminating]
+    flavors = {flavor_of.get(pod.node or "") for pod in bound}
+    replicas = max((step for step in job.steps if step <= len(bound)), default=0)
+    flavor = next(iter(flavors), None)
+    if len(flavors) != 1 or flavor is None or replicas == 0:
+        return job
+    since = min(pod.created for pod in bound)
+    return replace(job, memory=replace(job.memory, admission=Admission(flavor, replicas, snapshot.round, since)))
+
+
+def standing(
+    snapshot: Snapshot, states: Mapping[JobKey, State], policy: Policy
+) -> tuple[dict[JobKey, State], dict[JobKey, Terms]]:
+    queues = {queue.name: queue for queue in snapshot.queues}
+    after: dict[JobKey, State] = {}
+    terms: dict[JobKey, Terms] = {}
+    for key, state in states.items():
+        queue = stand_in(state.job, queues)
+        if isinstance(queue, Block):
+            state = without_queue(state, queue)
+        else:
+            state = replace(state, job=replace(state.job, queue_name=queue.name if queue else None))
+        if policy.mode is Mode.FREEZE:
+            state = frozen(state)
+        after[key] = state
+        terms[key] = in_grace(snapshot, state, base_terms(state))
+    return after, terms
+
+
+def without_queue(state: State, why: Block) -> State:
+    """A running job keeps what it has and is Degraded; a waiting one is not admitted."""
+    if state.finished or state.blocked is not None:
+        return state
+    if current_grant(state.job).replicas:
+        return replace(state, degraded=state.degraded or why, job=replace(state.job, held=True))
+    return replace(state, blocked=why)
+
+
+def frozen(state: State) -> State:
+    """Mode Freeze: what runs is kept, nothing is admitted; what ended or is suspended still gives its room back."""
+    if state.finished or state.blocked is not None:
+        return state
+    if current_grant(state.job).replicas:
+        return replace(state, job=replace(state.job, held=True))
+    return replace(state, blocked=Block("Frozen", "the AllocationPolicy's mode is Freeze: nothing is admitted"))
+
+
+def in_grace(snapshot: Snapshot, state: State, terms: Terms) -> Terms:
+    """Much of a flavor vanished a moment ago: nobody on it is shrunk before the grace is over."""
+    grant = current_grant(state.job)
+    if terms.candidate and grant.replicas and snapshot.now < snapshot.grace.get(grant.flavor, 0.0):
+        return replace(terms, pinned=True)
+    return terms
+
+
+def planned(snapshot: Snapshot, policy: Policy) -> Plan:
+    """Solve; where nobody uses what a claim took from borrowers, solve again without the claim's ceilings."""
+    plan = solve(snapshot, policy)
+    if not snapshot.ceilings:
+        return plan
+    flavors = {ceiling.flavor for ceiling in snapshot.ceilings}
+    if in_use(snapshot, targets_of(snapshot, plan), flavors) >= in_use(snapshot, currents(snapshot), flavors):
+        return plan
+    return solve(replace(snapshot, ceilings=()), policy)
+
+
+def currents(snapshot: Snapshot) -> dict[JobKey, Grant]:
+    return {job.key: current_grant(job) for job in snapshot.jobs if snapshot.terms[job.key].candidate}
+
+
+def in_use(snapshot: Snapshot, grants: Mapping[JobKey, Grant], flavors: set[str]) -> int:
+    """Accelerators of the flavors, by jobs that stand in a queue."""
+    used = 0
+    for job in snapshot.jobs:
+        grant = grants.get(job.key, NOTHING)
+        if grant.flavor in flavors and job.queue_name is not None:
+            used += grant.replicas * job.per_replica
+    return used
+
+
+def targets_of(snapshot: Snapshot, plan: Plan) -> dict[JobKey, Grant]:
+    """What each job should end up with: the plan's, the current for pinned ones, nothing for the rest."""
+    wanted: dict[JobKey, Allocation] = {allocation.key: allocation for allocation in plan.allocations}
+    targets = {}
+    for job in snapshot.jobs:
+        terms = snapshot.terms[job.key]
+        allocation = wanted.get(job.key)
+        if not terms.candidate:
+            targets[job.key] = NOTHING
+        elif terms.pinned or plan.status is Status.KEPT or allocation is None:
+            targets[job.key] = current_grant(job)
+        elif allocation.flavor is None or allocation.replicas == 0:
+            targets[job.key] = NOTHING
+        else:
+            targets[job.key] = Grant(allocation.flavor, allocation.replicas)
+    return targets
+
+
+def grants_of(
+    snapshot: Snapshot, targets: Mapping[JobKey, Grant], resizes: Iterable[Resize], policy: Policy
+) -> dict[JobKey, Grant]:
+    """What is granted in this round: the target, unless its wave has not come."""
+    granted = dict(targets)
+    waiting = {resize.key for resize in resizes if resize.wave > 0}
+    for job in snapshot.jobs:
+        if job.key in waiting or policy.mode is Mode.OBSERVE:
+            granted[job.key] = current_grant(job)
+    return granted
+
+
+def recheck(snapshot: Snapshot, states: Iterable[State], outcomes: Iterable[Outcome]) -> float | None:
+    """Seconds until time alone may change something; None: only an event can."""
+    at: float | None = None
+    waits = False
+    for state, said in zip(states, outcomes, strict=True):
+        at = soonest(at, state.recheck_at)
+        waiting = said.granted != said.target or said.reason in ("NoCapacity", "QuotaExceeded", "NotWorthIt")
+        waits = waits or waiting
+        admission = state.job.admission
+        if admission is not None and admission.since + state.job.min_runtime_seconds > snapshot.now:
+            at = soonest(at, admission.since + state.job.min_runtime_seconds)
+        at = soonest(at, unbound_until(state.job))
+    for flavor in sorted(snapshot.grace):
+        if snapshot.grace[flavor] > snapshot.now:
+            at = soonest(at, snapshot.grace[flavor])
+    if waits:
+        at = soonest(at, snapshot.now + WAITING_RECHECK_SECONDS)
+    return None if at is None else max(1.0, at - snapshot.now)
+
+
+def unbound_until(job: Job) -> float | None:
+    waiting = [pod.created for pod in job.pods if pod.node is None and not pod.terminating]
+    return min(waiting) + job.placement_timeout_seconds if waiting else None

@@ -1,0 +1,242 @@
+"""What a job's pods and workload say of it, before anything is planned.
+
+Each rule is a row of behaviour.md, "A TrainingJob's life". The result carries the job as the optimizer should see it (a
+grant that did not place is given back first) and what must be said.
+"""
+
+from dataclasses import dataclass, replace
+
+from apportion.model.jobs import Admission, Backoff, Block, Job, Pod
+from apportion.model.snapshot import Terms
+
+STABLE_READY_SECONDS = 30.0
+FIRST_BACKOFF_SECONDS = 60.0
+LONGEST_BACKOFF_SECONDS = 3600.0
+REVERT_WINDOW_SECONDS = 600.0
+MOST_REVERTS = 3
+
+
+@dataclass(frozen=True)
+class State:
+    """A job after its rules were applied.
+
+    finished: "Succeeded" or "Failed", for the reason in `verdict`. blocked: it cannot be decided on. degraded: it runs,
+    but not as it should. touch: False where the workload must not be patched. recheck_at: when a rule may change by
+    time alone. notices: one-time happenings worth an Event.
+    """
+
+    job: Job
+    finished: str = ""
+    verdict: Block | None = None
+    blocked: Block | None = None
+    degraded: Block | None = None
+    touch: bool = True
+    grows: bool = True
+    barred: frozenset[str] = frozenset()
+    recheck_at: float | None = None
+    notices: tuple[Block, ...] = ()
+
+
+def assess(job: Job, now: float) -> State:
+    """Apply the rules in their order: what ends a job, what blocks it, what degrades it."""
+    job = forget_on_retry(job)
+    ended = ended_as(job, now)
+    if ended is not None:
+        phase, verdict = ended
+        return State(job, finished=phase, verdict=verdict)
+    if job.block is not None:
+        return State(job, blocked=job.block, touch=False)
+    if job.suspended:
+        return State(job, blocked=Block("Suspended", "spec.suspend is true"))
+    state = placement(State(job), now)
+    state = refusals(state, now)
+    state = failing(state, now)
+    state = reverted(state, now)
+    return with_barred(state, now)
+
+
+def forget_on_retry(job: Job) -> Job:
+    """A new value of apportion.dev/retry starts the job again; so does a spec change after a failure."""
+    retried = bool(job.retried) and job.retried != job.memory.retried
+    respecified = job.memory.phase == "Failed" and job.generation != job.observed_generation
+    if not (retried or respecified):
+        return job
+    fresh = replace(
+        job.memory, phase="", ready_restarts=0, reverts=(), backoff=(), retried=job.retried, queued_since=None
+    )
+    return replace(job, memory=fresh)
+
+
+def ended_as(job: Job, now: float) -> tuple[str, Block] | None:
+    if job.completed:
+        return "Succeeded", Block("MarkedComplete", "the annotation apportion.dev/completed is true")
+    if job.memory.phase in ("Succeeded", "Failed"):
+        said = next((c for c in job.memory.conditions if c.type == "Complete"), None)
+        return job.memory.phase, Block(said.reason, said.message) if said else Block(job.memory.phase, "")
+    if exited_zero(job):
+        return "Succeeded", Block("ExitedZero", "the main container of every pod ended by itself with exit code 0")
+    return None
+
+
+def exited_zero(job: Job) -> bool:
+    """Every current pod ended by itself with 0 after the last resize; nobody is judged while pods are leaving."""
+    admission = job.admission
+    if not job.complete_on_exit_zero or admission is None or admission.replicas == 0:
+        return False
+    if any(pod.terminating for pod in job.pods) or len(job.pods) != admission.replicas:
+        return False
+    return all(pod.exit_code == 0 and (pod.exited_at or 0.0) > admission.since for pod in job.pods)
+
+
+def placement(state: State, now: float) -> State:
+    """Granted pods that stay Pending too long give their grant back, and the flavor rests for a while."""
+    job = state.job
+    admission = job.admission
+    waiting = [pod for pod in job.pods if pod.node is None and not pod.terminating and pod.phase == "Pending"]
+    if admission is None or not waiting:
+        return state
+    expires = min(max(pod.created, admission.since) for pod in waiting) + job.placement_timeout_seconds
+    if now < expires:
+        return replace(state, recheck_at=soonest(state.recheck_at, expires))
+    bound = sum(1 for pod in job.pods if pod.node is not None and not pod.terminating)
+    said = next((pod.unschedulable for pod in waiting if pod.unschedulable), "no message from the scheduler")
+    message = (
+        f"{len(waiting)} of {admission.replicas} pods on {admission.flavor} stayed Pending for "
+        f"{job.placement_timeout_seconds:.0f} s: {said}"
+    )
+    return give_back(state, bound, Block("PlacementFailed", message), now)
+
+
+def refusals(state: State, now: float) -> State:
+    """A ResourceQuota or an admission webhook refuses pods: only those that exist count."""
+    job = state.job
+    admission = job.admission
+    if admission is None or job.workload is None or not job.workload.refusal:
+        return state
+    existing = sum(1 for pod in job.pods if not pod.terminating)
+    if existing >= admission.replicas:
+        return state
+    return give_back(state, existing, Block("PodsRefused", job.workload.refusal), now)
+
+
+def give_back(state: State, alive: int, why: Block, now: float) -> State:
+    """Reduce the grant to the largest step that `alive` pods fill, and leave its flavor out for a growing while."""
+    job = state.job
+    admission = job.admission
+    assert admission is not None
+    kept = max((step for step in job.steps if step <= alive), default=0)
+    before = next((entry for entry in job.memory.backoff if entry.flavor == admission.flavor), None)
+    failures = (before.failures if before else 0) + 1
+    wait = min(FIRST_BACKOFF_SECONDS * 2 ** min(failures - 1, 10), LONGEST_BACKOFF_SECONDS)
+    entry = Backoff(admission.flavor, failures, now + wait)
+    others = tuple(entry for entry in job.memory.backoff if entry.flavor != admission.flavor)
+    reduced = Admission(admission.flavor, kept, admission.round, now) if kept else None
+    memory = replace(job.memory, admission=reduced, backoff=tuple(sorted((*others, entry), key=lambda e: e.flavor)))
+    return replace(state, job=replace(job, memory=memory), degraded=why)
+
+
+def with_barred(state: State, now: float) -> State:
+    """Flavors in back-off are left out; a job that still runs on one stays, but does not grow there."""
+    job = state.job
+    remembered = tuple(b for b in job.memory.backoff if now < b.until + LONGEST_BACKOFF_SECONDS)
+    job = replace(job, memory=replace(job.memory, backoff=remembered))
+    active = [entry for entry in remembered if now < entry.until]
+    here = job.admission.flavor if job.admission else None
+    recheck = state.recheck_at
+    for entry in active:
+        recheck = soonest(recheck, entry.until)
+    degraded = state.degraded
+    if degraded is None and active:
+        said = next((c for c in job.memory.conditions if c.type == "Degraded" and c.status), None)
+        if said is not None and said.reason in ("PlacementFailed", "PodsRefused"):
+            degraded = Block(said.reason, said.message)
+    return replace(
+        state,
+        job=job,
+        degraded=degraded,
+        grows=state.grows and all(entry.flavor != here for entry in active),
+        barred=frozenset(entry.flavor for entry in active),
+        recheck_at=recheck,
+    )
+
+
+def failing(state: State, now: float) -> State:
+    """Crash loops: not grown; after failureLimit restarts without becoming ready: Failed."""
+    job = state.job
+    pods = [pod for pod in job.pods if not pod.terminating]
+    worst = max((pod.restarts for pod in pods), default=0)
+    baseline = min(job.memory.ready_restarts, worst)
+    if pods and all(stably_ready(pod, now) for pod in pods):
+        baseline = worst
+    job = replace(job, memory=replace(job.memory, ready_restarts=baseline))
+    state = replace(state, job=job)
+    if worst <= baseline or not any(crashing(pod) for pod in pods):
+        return state
+    failures = worst - baseline
+    message = f"{failures} restarts without becoming ready (limit {job.failure_limit})"
+    if failures >= job.failure_limit:
+        return replace(state, finished="Failed", verdict=Block("FailureLimit", message))
+    recheck = soonest(state.recheck_at, now + STABLE_READY_SECONDS)
+    return replace(state, degraded=state.degraded or Block("WorkloadFailing", message), grows=False, recheck_at=recheck)
+
+
+def crashing(pod: Pod) -> bool:
+    return pod.waiting_reason == "CrashLoopBackOff" or (pod.exit_code is not None and pod.exit_code != 0)
+
+
+def stably_ready(pod: Pod, now: float) -> bool:
+    """Without a readiness probe a crashing container is Ready for a moment at each start: that does not count."""
+    return pod.ready and (pod.restarts == 0 or (pod.ready_since or now) + STABLE_READY_SECONDS <= now)
+
+
+def reverted(state: State, now: float) -> State:
+    """Replicas or flavor that differ from what we last wrote: put back, and after three times in ten minutes left."""
+    job = state.job
+    workload, admission, memory = job.workload, job.admission, job.memory
+    if workload is None or admission is None:
+        return state
+    recent = tuple(
+        at for at in memory.reverts if len(memory.reverts) >= MOST_REVERTS or now - at < REVERT_WINDOW_SECONDS
+    )
+    change = what_changed(job)
+    if change is None:
+        return replace(
+            state, job=replace(job, memory=replace(memory, reverts=() if len(recent) >= MOST_REVERTS else recent))
+        )
+    if len(recent) < MOST_REVERTS:
+        recent = (*recent, now)
+        notice = (Block("ReplicasReverted", change),)
+        state = replace(state, notices=notice)
+    job = replace(job, memory=replace(memory, reverts=recent))
+    if len(recent) < MOST_REVERTS:
+        return replace(state, job=job)
+    who = workload.editor or "an unknown field manager"
+    message = f"{change}; last written by {who}; not put back any more after {MOST_REVERTS} times"
+    return replace(state, job=job, degraded=Block("FieldConflict", message), touch=False)
+
+
+def what_changed(job: Job) -> str | None:
+    """In words, what somebody else wrote over our last patch of this grant; None: nothing."""
+    workload, admission = job.workload, job.admission
+    if workload is None or admission is None or workload.decision != str(admission.round):
+        return None
+    if workload.granted is not None and workload.replicas != workload.granted:
+        return f"replicas of Deployment {workload.name} were changed from {workload.granted} to {workload.replicas}"
+    if workload.granted and workload.flavor is not None and workload.flavor != admission.flavor:
+        return f"the flavor {admission.flavor} was taken off the template of Deployment {workload.name}"
+    return None
+
+
+def soonest(left: float | None, right: float | None) -> float | None:
+    return right if left is None else left if right is None else min(left, right)
+
+
+def base_terms(state: State) -> Terms:
+    """The terms that follow from the job alone, before queues and neighbours are looked at."""
+    job = state.job
+    running = job.admission is not None and job.admission.replicas > 0
+    if state.finished or (state.blocked is not None and state.blocked.reason == "Suspended"):
+        return Terms(candidate=False)
+    if state.blocked is not None or job.held or not state.touch:
+        return Terms(candidate=running, pinned=running)
+    return Terms(grows=state.grows, barred=state.barred, borrows=job.preemptible)

@@ -1,0 +1,168 @@
+"""What is said of each job after a round: phase, conditions, message, and the memory for the next round."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from apportion.model.jobs import Admission, Block, Condition, Job, JobKey
+from apportion.model.plan import NOTHING, Grant, Outcome
+from apportion.planner.explain import Reasons
+from apportion.planner.lifecycle import State
+
+SHOWN_ALWAYS = ("Admitted", "Running")
+
+
+@dataclass(frozen=True)
+class Round:
+    """What all outcomes of a round share. `observing`: decide and explain, grant nothing."""
+
+    number: int
+    now: float
+    reasons: Reasons
+    taken: Mapping[JobKey, str]
+    observing: bool = False
+
+
+def outcome(round_: Round, state: State, before: Grant, target: Grant, granted: Grant) -> Outcome:
+    """`before` is what the API server says was granted, `target` what the plan wants, `granted` what is granted now."""
+    job = state.job
+    admission = _admission(round_, job, before, granted)
+    changed = granted != before
+    restarted = changed and before.replicas > 0
+    why = _why(round_, state, before, target, granted)
+    ready = sum(1 for pod in job.pods if pod.ready and not pod.terminating)
+    phase = _phase(state, granted, ready, changed)
+    memory = replace(
+        job.memory,
+        phase=phase,
+        admission=admission,
+        replicas=ready,
+        restarts=job.memory.restarts + (1 if restarted else 0),
+        queued_since=job.memory.queued_since if job.memory.queued_since is not None else _queued(job, round_.now),
+        message=why.message,
+        conditions=_conditions(round_, state, why, phase, granted),
+    )
+    notices = (*state.notices, *job.warnings) if job.memory.phase == "" else state.notices
+    return Outcome(job.key, target, granted, before, why.reason, memory, touch=_touch(round_, state), notices=notices)
+
+
+def _touch(round_: Round, state: State) -> bool:
+    return state.touch and not round_.observing
+
+
+def _queued(job: Job, now: float) -> float:
+    """A job queues from its creation; one that was started again, from then."""
+    return now if job.memory.retried else job.created
+
+
+def _admission(round_: Round, job: Job, before: Grant, granted: Grant) -> Admission | None:
+    if granted.replicas == 0:
+        return None
+    if granted == before:
+        return job.admission
+    return Admission(granted.flavor, granted.replicas, round_.number, round_.now)
+
+
+def _why(round_: Round, state: State, before: Grant, target: Grant, granted: Grant) -> Block:
+    """The one sentence for `kubectl get tj -o wide`."""
+    job = state.job
+    if state.verdict is not None:
+        return state.verdict
+    if state.blocked is not None:
+        return state.blocked
+    if round_.observing and target != granted:
+        wish = f"{target.replicas} on {target.flavor}" if target.replicas else "nothing"
+        return Block("Observed", f"has {granted.replicas}; would get {wish} if the policy's mode were Enforce")
+    if state.degraded is not None:
+        return state.degraded
+    if granted.replicas == 0:
+        if job.held:
+            return Block("Held", "the annotation apportion.dev/hold keeps it at 0")
+        if target.replicas:
+            return Block(
+                "WaitingForRoom", f"gets {target.replicas} on {target.flavor} as soon as the room for all comes free"
+            )
+        if before is not NOTHING and before.replicas and job.key in round_.taken:
+            return Block("Preempted", f"{round_.taken[job.key]}; it keeps its place in the queue")
+        return round_.reasons.waiting(job)
+    if target.replicas > granted.replicas or target.flavor != granted.flavor:
+        return Block(
+            "WaitingForRoom",
+            f"{granted.replicas} on {granted.flavor}; gets {target.replicas} on {target.flavor} "
+            "as soon as the room for all comes free",
+        )
+    return round_.reasons.next_step(job)
+
+
+def _phase(state: State, granted: Grant, ready: int, changed: bool) -> str:
+    if state.finished:
+        return state.finished
+    if state.blocked is not None:
+        if state.blocked.reason == "Suspended":
+            return "Suspended"
+        if state.blocked.reason == "Invalid":
+            return "Invalid"
+    if granted.replicas == 0:
+        return "Pending"
+    leaving = any(pod.terminating for pod in state.job.pods)
+    extra = sum(1 for pod in state.job.pods if not pod.terminating) > granted.replicas
+    if not changed and ready >= granted.replicas and not leaving and not extra:
+        return "Running"
+    ran = state.job.memory.phase in ("Running", "Resizing")
+    return "Resizing" if ran else "Starting"
+
+
+def _conditions(round_: Round, state: State, why: Block, phase: str, granted: Grant) -> tuple[Condition, ...]:
+    admitted = granted.replicas > 0
+    running = phase == "Running"
+    wanted: dict[str, tuple[bool, str, str]] = {
+        "Admitted": (admitted, *_admitted(state, why, granted)),
+        "Running": (running, *_running(state, granted, phase)),
+        "Degraded": _degraded(state, granted),
+        "Invalid": _invalid(state),
+        "Complete": _complete(state),
+    }
+    known = {condition.type: condition for condition in state.job.memory.conditions}
+    result = []
+    for type_, (status, reason, message) in wanted.items():
+        old = known.get(type_)
+        if not status and old is None and type_ not in SHOWN_ALWAYS:
+            continue
+        since = old.since if old is not None and old.status == status else round_.now
+        result.append(Condition(type_, status, reason, message, since))
+    return tuple(result)
+
+
+def _admitted(state: State, why: Block, granted: Grant) -> tuple[str, str]:
+    if granted.replicas:
+        return "Admitted", f"{granted.replicas} on {granted.flavor}"
+    return why.reason, why.message
+
+
+def _running(state: State, granted: Grant, phase: str) -> tuple[str, str]:
+    if phase == "Running":
+        return "AllPodsReady", f"{granted.replicas} pods are ready"
+    if granted.replicas:
+        return "PodsNotReady", f"not all of {granted.replicas} pods are ready"
+    return "NotAdmitted", "no replicas are granted"
+
+
+def _degraded(state: State, granted: Grant) -> tuple[bool, str, str]:
+    if state.finished:
+        return False, "Ended", "the job has ended"
+    if state.degraded is not None:
+        return True, state.degraded.reason, state.degraded.message
+    if state.blocked is not None and granted.replicas and state.blocked.reason != "Suspended":
+        return True, state.blocked.reason, state.blocked.message
+    return False, "AsExpected", "nothing is wrong"
+
+
+def _invalid(state: State) -> tuple[bool, str, str]:
+    if state.blocked is not None and state.blocked.reason == "Invalid":
+        return True, "InvalidSpec", state.blocked.message
+    return False, "Valid", "the spec can be used"
+
+
+def _complete(state: State) -> tuple[bool, str, str]:
+    if state.finished and state.verdict is not None:
+        return True, state.verdict.reason, state.verdict.message
+    return False, "NotComplete", "the job has not ended"

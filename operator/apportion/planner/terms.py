@@ -1,0 +1,288 @@
+"""Who may take from whom, in the order of behaviour.md, as terms and ceilings for the optimizer."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from apportion.model.eligibility import accepts, current_grant, eligible, request_on, room, speed
+from apportion.model.flavors import Flavor
+from apportion.model.jobs import Job, JobKey
+from apportion.model.plan import NOTHING, Grant
+from apportion.model.queues import Queue
+from apportion.model.snapshot import Ceiling, Snapshot, Terms
+from apportion.planner.floors import Floors
+from apportion.planner.queueing import Usage, cohort_members, nominal, proportional, usage
+
+
+@dataclass(frozen=True)
+class Rights:
+    """The round's terms. `taken` says for each job that may lose its minimum who takes it, in words."""
+
+    terms: Mapping[JobKey, Terms]
+    ceilings: tuple[Ceiling, ...] = ()
+    taken: Mapping[JobKey, str] = field(default_factory=dict)
+    forced: frozenset[JobKey] = frozenset()
+
+
+def protected(job: Job, terms: Terms, now: float) -> Terms:
+    """Nobody loses a minimum to an equal; nothing at all within minRuntime of the last change."""
+    current = current_grant(job)
+    if not terms.candidate or terms.pinned or current is NOTHING or current.replicas == 0:
+        return terms
+    keeps = job.minimum
+    assert job.admission is not None
+    if now < job.admission.since + job.min_runtime_seconds:
+        keeps = max(keeps, min(current.replicas, job.maximum))
+    return replace(terms, keeps=keeps)
+
+
+def settle(snapshot: Snapshot, terms: Mapping[JobKey, Terms]) -> Rights:
+    """Start from each job's own terms; add what queues and classes may take."""
+    protected_terms = {job.key: protected(job, terms[job.key], snapshot.now) for job in snapshot.jobs}
+    return _Settlement(snapshot, protected_terms).rights()
+
+
+class _Settlement:
+    """One round's taking. Mutable while it is worked out; `rights()` is its only result."""
+
+    def __init__(self, snapshot: Snapshot, terms: dict[JobKey, Terms]) -> None:
+        self.snapshot = snapshot
+        self.terms = terms
+        self.jobs = {job.key: job for job in snapshot.jobs}
+        self.current = {job.key: current_grant(job) for job in snapshot.jobs if terms[job.key].candidate}
+        self.queues = {queue.name: queue for queue in snapshot.queues}
+        self.members = cohort_members(snapshot.queues)
+        self.cohort = {queue.name: name for name, group in self.members.items() for queue in group}
+        self.flavors = {flavor.name: flavor for flavor in snapshot.flavors}
+        self.used = usage(self.jobs.values(), self.current)
+        self.taken: dict[JobKey, str] = {}
+        self.forced: set[JobKey] = set()
+        self.reclaimed: Usage = defaultdict(int)
+        self.floors = Floors(replace(snapshot, terms=terms), self._floor_grants())
+
+    def rights(self) -> Rights:
+        for job in self._waiting():
+            self._make_room(job)
+        self._reclaim_for_growth()
+        return Rights(self.terms, tuple(self._ceilings()), self.taken, frozenset(self.forced))
+
+    def _floor_grants(self) -> dict[JobKey, Grant]:
+        floors = {}
+        for key, grant in self.current.items():
+            terms = self.terms[key]
+            if grant.replicas:
+                kept = grant.replicas if terms.pinned else min(grant.replicas, terms.keeps)
+                floors[key] = Grant(grant.flavor, kept)
+        return floors
+
+    def _waiting(self) -> list[Job]:
+        """Pending candidates: highest class first, then who has waited longest."""
+        waiting = [
+            self.jobs[key]
+            for key, grant in self.current.items()
+            if grant.replicas == 0 and not self.terms[key].pinned and self.jobs[key].queue_name is not None
+        ]
+        return sorted(waiting, key=lambda job: (-job.priority, job.memory.queued_since or job.created, job.key))
+
+    def _make_room(self, job: Job) -> None:
+        for flavor in self._choices(job):
+            borrowers = self._borrowers(job, flavor)
+            lower = self._lower_classes(job, flavor)
+            if not borrowers and not lower:
+                continue
+            mine = {job.key: Grant(flavor.name, job.minimum)}
+            surplus = self._surplus(borrowers, flavor)
+            if self.floors.fits({**self._everybody(), **mine}):
+                self._admit(job, flavor, mine)
+                return
+            if self.floors.fits(mine):
+                if borrowers:
+                    self._grant(job, flavor, mine, surplus, {}, borrowers)
+                return
+            if surplus and self.floors.fits({**mine, **surplus}):
+                self._grant(job, flavor, mine, surplus, {}, borrowers)
+                return
+            victims = [*self._borrowed_admissions(borrowers, flavor), *lower]
+            chosen = self._fewest(mine, surplus, victims)
+            if chosen is not None:
+                self._grant(job, flavor, mine, surplus, chosen, borrowers)
+                return
+
+    def _everybody(self) -> dict[JobKey, Grant]:
+        """All as they are, less what was taken already."""
+        return {
+            key: self.floors.grants.get(key, grant) if self.terms[key].free_to_change else grant
+            for key, grant in self.current.items()
+            if grant.replicas
+        }
+
+    def _choices(self, job: Job) -> list[Flavor]:
+        """Flavors that the job could start on, fastest first."""
+        barred = self.terms[job.key].barred
+        able = [
+            flavor
+            for flavor in self.snapshot.flavors
+            if flavor.name not in barred and accepts(job, flavor) and eligible(job, flavor, self.snapshot.nodes)
+        ]
+        return sorted(able, key=lambda flavor: (-speed(job, flavor), flavor.name))
+
+    def _borrowers(self, job: Job, flavor: Flavor) -> list[Queue]:
+        """Queues of the cohort that use more than their own while this job's queue has nominal quota left."""
+        assert job.queue_name is not None
+        queue = self.queues.get(job.queue_name)
+        if queue is None:
+            return []
+        mine = self.used[queue.name, flavor.name]
+        if mine + job.minimum * job.per_replica > nominal(queue, flavor.name):
+            return []
+        return [other for other in self.members[self.cohort[queue.name]] if self._borrowed(other, flavor.name) > 0]
+
+    def _borrowed(self, queue: Queue, flavor: str) -> int:
+        return self.used[queue.name, flavor] - nominal(queue, flavor) - self.reclaimed[queue.name, flavor]
+
+    def _running_in(self, queue: str, flavor: str) -> list[Job]:
+        """Jobs that could give something: lowest class first, then the youngest grant."""
+        running = [
+            self.jobs[key]
+            for key, grant in self.current.items()
+            if grant.replicas and grant.flavor == flavor and self.jobs[key].queue_name == queue
+            if not self.terms[key].pinned and key not in self.taken
+        ]
+        return sorted(running, key=lambda job: (job.priority, -self._since(job), job.key))
+
+    @staticmethod
+    def _since(job: Job) -> float:
+        return job.memory.queued_since or job.created
+
+    def _surplus(self, borrowers: Sequence[Queue], flavor: Flavor) -> dict[JobKey, Grant]:
+        """Borrowers' jobs at their minimums: a reclaim is stronger than minRuntime."""
+        return {
+            job.key: Grant(flavor.name, job.minimum)
+            for queue in borrowers
+            for job in self._running_in(queue.name, flavor.name)
+            if self.current[job.key].replicas > job.minimum
+        }
+
+    def _lower_classes(self, job: Job, flavor: Flavor) -> list[Job]:
+        """Preemptible jobs of a lower class of the same queue, past their minRuntime."""
+        assert job.queue_name is not None
+        return [
+            other
+            for other in self._running_in(job.queue_name, flavor.name)
+            if other.preemptible and other.priority < job.priority and self._past_min_runtime(other)
+        ]
+
+    def _past_min_runtime(self, job: Job) -> bool:
+        return job.admission is not None and self.snapshot.now >= job.admission.since + job.min_runtime_seconds
+
+    def _borrowed_admissions(self, borrowers: Sequence[Queue], flavor: Flavor) -> list[Job]:
+        """Admissions that stand on borrowed quota, lowest class and youngest first over all borrowers."""
+        standing: list[Job] = []
+        for queue in borrowers:
+            left = self._borrowed(queue, flavor.name)
+            for job in self._running_in(queue.name, flavor.name):
+                left -= max(0, self.current[job.key].replicas - job.minimum) * job.per_replica
+            for job in self._running_in(queue.name, flavor.name):
+                if left <= 0:
+                    break
+                if job.preemptible:
+                    standing.append(job)
+                    left -= job.minimum * job.per_replica
+        return sorted(standing, key=lambda job: (job.priority, -self._since(job), job.key))
+
+    def _fewest(
+        self, mine: dict[JobKey, Grant], surplus: dict[JobKey, Grant], victims: Sequence[Job]
+    ) -> dict[JobKey, Grant] | None:
+        """The shortest run of victims that makes room, less those that turn out not to be needed."""
+        gone: dict[JobKey, Grant] = {}
+        for victim in victims:
+            gone[victim.key] = NOTHING
+            if self.floors.fits({**surplus, **gone, **mine}):
+                break
+        else:
+            return None
+        for key in list(gone)[:-1]:
+            fewer = {other: grant for other, grant in gone.items() if other != key}
+            if self.floors.fits({**surplus, **fewer, **mine}):
+                gone = fewer
+        return gone
+
+    def _grant(
+        self,
+        job: Job,
+        flavor: Flavor,
+        mine: dict[JobKey, Grant],
+        surplus: dict[JobKey, Grant],
+        gone: dict[JobKey, Grant],
+        borrowers: Sequence[Queue],
+    ) -> None:
+        self.floors.take({**surplus, **gone})
+        for key in surplus:
+            self.terms[key] = replace(self.terms[key], keeps=self.jobs[key].minimum, free_to_change=True)
+        for key in gone:
+            self.terms[key] = replace(self.terms[key], keeps=0, free_to_change=True)
+            self.taken[key] = f"{job.key} of queue {job.queue_name} (class {job.priority}) takes its place"
+        self._divide(job.minimum * job.per_replica, flavor, borrowers)
+        self._admit(job, flavor, mine)
+
+    def _admit(self, job: Job, flavor: Flavor, mine: dict[JobKey, Grant]) -> None:
+        """From now on the job's minimum is promised like that of a running one."""
+        assert job.queue_name is not None
+        self.floors.take(mine)
+        self.terms[job.key] = replace(self.terms[job.key], keeps=job.minimum)
+        self.forced.add(job.key)
+        self.used[job.queue_name, flavor.name] += job.minimum * job.per_replica
+
+    def _divide(self, amount: int, flavor: Flavor, borrowers: Sequence[Queue]) -> None:
+        """What the borrowers must give back of one flavor, in proportion to what each has borrowed.
+
+        What is free, or unused quota of the cohort, is taken first.
+        """
+        if not borrowers:
+            return
+        members = self.members[self.cohort[borrowers[0].name]]
+        unused = sum(nominal(queue, flavor.name) - self.used[queue.name, flavor.name] for queue in members)
+        standing = sum(request_on(free, flavor) for free in self._room(flavor))
+        unoccupied = standing - sum(count for (_, name), count in self.used.items() if name == flavor.name)
+        need = max(0, amount - max(0, min(unused, unoccupied)))
+        borrowed = {queue.name: max(0, self._borrowed(queue, flavor.name)) for queue in borrowers}
+        for name, cut in proportional(need, borrowed).items():
+            self.reclaimed[name, flavor.name] += cut
+
+    def _room(self, flavor: Flavor) -> list[dict[str, int]]:
+        free = room(self.snapshot)
+        return [free[node.name] for node in self.snapshot.nodes if node.flavor == flavor.name and node.placeable]
+
+    def _reclaim_for_growth(self) -> None:
+        """A running job may grow into its queue's nominal quota although others have borrowed that: surplus only."""
+        for queue in self.snapshot.queues:
+            for flavor in self.snapshot.flavors:
+                left = nominal(queue, flavor.name) - self.used[queue.name, flavor.name]
+                others = self.members[self.cohort[queue.name]]
+                borrowers = [o for o in others if o.name != queue.name and self._borrowed(o, flavor.name) > 0]
+                if left <= 0 or not borrowers:
+                    continue
+                self._grow_into(queue, flavor, left, borrowers)
+
+    def _grow_into(self, queue: Queue, flavor: Flavor, left: int, borrowers: Sequence[Queue]) -> None:
+        demand = 0
+        for job in self._running_in(queue.name, flavor.name):
+            have = self.current[job.key].replicas
+            if not self.terms[job.key].grows:
+                continue
+            step = max((s for s in job.steps if s > have and (s - have) * job.per_replica <= left), default=have)
+            if step > have:
+                demand += (step - have) * job.per_replica
+                left -= (step - have) * job.per_replica
+                self.terms[job.key] = replace(self.terms[job.key], free_to_change=True)
+        if not demand:
+            return
+        for key in self._surplus(borrowers, flavor):
+            self.terms[key] = replace(self.terms[key], keeps=self.jobs[key].minimum, free_to_change=True)
+        self._divide(demand, flavor, borrowers)
+
+    def _ceilings(self) -> Iterable[Ceiling]:
+        """What each borrower may still use; unused quota of the cohort covers a part of what is reclaimed."""
+        for (name, flavor), cut in sorted(self.reclaimed.items()):
+            if cut:
+                yield Ceiling(name, flavor, self.used[name, flavor] - cut)
