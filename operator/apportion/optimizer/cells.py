@@ -1,0 +1,100 @@
+"""Node classes: which nodes the same jobs may use, and what is free on them, computed once per class of nodes.
+
+Nodes are told apart only by their flavor, their taints and those labels that some job asks about, so that eligibility
+costs (distinct NodeChoices) x (node classes), not jobs x nodes. A set of classes is an int with one bit per class.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apportion.model.eligibility import accepts
+from apportion.model.flavors import Flavor, Node
+from apportion.model.jobs import Job
+from apportion.model.resources import Amounts
+from apportion.model.selection import NodeChoice
+
+LARGEST = 2**53  # amounts beyond it are cut: every sum and quotient stays exact in floating point
+
+Shape = tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class NodeClass:
+    flavor: str
+    like: Node
+    nodes: tuple[int, ...]
+
+
+class Cells:
+    """The placeable nodes by class; `free` has one row per node and one column per resource in `resources`."""
+
+    def __init__(self, nodes: Iterable[Node], jobs: Iterable[Job], room: dict[str, dict[str, int]]) -> None:
+        jobs = tuple(jobs)
+        self.nodes = tuple(node for node in nodes if node.placeable and node.flavor is not None)
+        choices = {job.nodes for job in jobs}
+        keys = sorted({key for choice in choices for key in _label_keys(choice)})
+        classes: dict[tuple[object, ...], list[int]] = {}
+        for at, node in enumerate(self.nodes):
+            signature = (node.flavor, node.taints, *(node.labels.get(key) for key in keys))
+            classes.setdefault(signature, []).append(at)
+        self.classes = tuple(
+            NodeClass(self.nodes[at[0]].flavor or "", self.nodes[at[0]], tuple(at)) for at in classes.values()
+        )
+        self.resources = tuple(sorted({name for job in jobs for name in job.requests} | {job.resource for job in jobs}))
+        self.free: NDArray[np.int64] = np.array(
+            [[_clip(room[node.name].get(name, 0)) for name in self.resources] for node in self.nodes], dtype=np.int64
+        ).reshape(len(self.nodes), len(self.resources))
+        self._column = {name: at for at, name in enumerate(self.resources)}
+        self._masks: dict[tuple[NodeChoice, str], int] = {}
+        self._indices: dict[int, NDArray[np.int64]] = {}
+
+    def mask(self, job: Job, flavor: Flavor) -> int:
+        """The classes where the job's pods, pinned to the flavor, may be placed; 0: nowhere."""
+        if not accepts(job, flavor):
+            return 0
+        key = (job.nodes, flavor.name)
+        if key not in self._masks:
+            self._masks[key] = sum(
+                1 << at
+                for at, group in enumerate(self.classes)
+                if group.flavor == flavor.name
+                and job.nodes.labels_match(group.like.labels)
+                and job.nodes.untolerated(group.like.taints, flavor.tolerations) is None
+            )
+        return self._masks[key]
+
+    def column(self, resource: str) -> int:
+        return self._column[resource]
+
+    def fitting(self, mask: int, shape: Shape, free: NDArray[np.int64]) -> NDArray[np.int64]:
+        """By node of the set: how many pods of the shape its free room holds (min over resources of the quotients)."""
+        here = free[self.indices(mask)]
+        counts = [here[:, self._column[name]] // amount for name, amount in shape if amount > 0]
+        if not counts:
+            return np.zeros(len(here), dtype=np.int64)
+        return np.maximum(np.minimum.reduce(counts), 0)
+
+    def indices(self, mask: int) -> NDArray[np.int64]:
+        if mask not in self._indices:
+            chosen = [at for bit, group in enumerate(self.classes) if mask >> bit & 1 for at in group.nodes]
+            self._indices[mask] = np.array(chosen, dtype=np.int64)
+        return self._indices[mask]
+
+
+def request(job: Job) -> dict[str, int]:
+    """One replica's request with its accelerators, cut to what floating point holds exactly."""
+    unit = 1000 if job.resource == "cpu" else 1
+    amounts: Amounts = {**job.requests, job.resource: max(job.requests.get(job.resource, 0), job.per_replica * unit, 1)}
+    return {name: min(amount, LARGEST) for name, amount in amounts.items() if amount > 0}
+
+
+def _clip(amount: int) -> int:
+    return min(max(-LARGEST, amount), LARGEST)
+
+
+def _label_keys(choice: NodeChoice) -> set[str]:
+    requirements = [*choice.requirements, *(term for terms in choice.alternatives for term in terms)]
+    return {key for key, _ in choice.selector} | {requirement.key for requirement in requirements}

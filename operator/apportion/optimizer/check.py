@@ -1,0 +1,153 @@
+"""Is a plan allowed at all? Plain Python straight from the model, sharing nothing with the program it checks."""
+
+from collections.abc import Iterable
+
+from apportion.model.eligibility import accepts, current_grant, room, selects
+from apportion.model.flavors import Flavor, Node
+from apportion.model.jobs import Job
+from apportion.model.plan import Allocation
+from apportion.model.queues import Queue
+from apportion.model.snapshot import Snapshot, Terms
+
+
+def violations(snapshot: Snapshot, allocations: Iterable[Allocation]) -> list[str]:
+    """A sentence for every rule that the allocations break; empty where they may be used.
+
+    Gang and steps, terms, flavors, accelerators of each flavor and of the nodes that a set of jobs can reach, quota,
+    borrowing, lending and ceilings. Whether the pods fit node by node is the question of packing.place. A job that
+    gets less than it was promised is no violation (Plan.short names it).
+    """
+    jobs = {job.key: job for job in snapshot.jobs}
+    found: list[str] = []
+    granted: list[tuple[Job, Allocation]] = []
+    for allocation in allocations:
+        job = jobs.get(allocation.key)
+        if job is None:
+            found.append(f"{allocation.key}: no such job")
+        elif allocation.replicas:
+            granted.append((job, allocation))
+            found.extend(_of_job(snapshot, job, allocation))
+    named = [str(job.key) for job, _ in granted]
+    found.extend(f"{name}: allocated twice" for name in sorted({name for name in named if named.count(name) > 1}))
+    for flavor in snapshot.flavors:
+        on = [(job, allocation.replicas) for job, allocation in granted if allocation.flavor == flavor.name]
+        found.extend(_of_capacity(snapshot, flavor, on))
+        found.extend(_of_quota(snapshot, flavor, on))
+    return found
+
+
+def _of_job(snapshot: Snapshot, job: Job, allocation: Allocation) -> list[str]:
+    terms = snapshot.terms.get(job.key, Terms())
+    grant = current_grant(job)
+    replicas, name = allocation.replicas, allocation.flavor
+    if terms.pinned:
+        same = (name, replicas) == (grant.flavor, grant.replicas)
+        return [] if same else [f"{job.key}: pinned to {grant.replicas} on {grant.flavor}, gets {replicas} on {name}"]
+    found = []
+    flavor = next((flavor for flavor in snapshot.flavors if flavor.name == name), None)
+    if not terms.candidate:
+        found.append(f"{job.key}: is no candidate")
+    if flavor is None or not accepts(job, flavor):
+        return [*found, f"{job.key}: does not accept flavor {name}"]
+    if replicas not in job.steps:
+        found.append(f"{job.key}: {replicas} replicas are none of its steps")
+    if name in terms.barred:
+        found.append(f"{job.key}: flavor {name} is barred")
+    if not terms.grows and replicas > grant.replicas:
+        found.append(f"{job.key}: must not grow from {grant.replicas} to {replicas}")
+    if not terms.moves and grant.replicas and grant.flavor != name:
+        found.append(f"{job.key}: must not move from {grant.flavor} to {name}")
+    return found
+
+
+def _of_capacity(snapshot: Snapshot, flavor: Flavor, on: list[tuple[Job, int]]) -> list[str]:
+    """Accelerators: for each set of nodes that some job can reach, what all jobs within it use of what is free there."""
+    free = room(snapshot)
+    nodes = [node for node in snapshot.nodes if node.placeable and node.flavor == flavor.name]
+    left = {node.name: max(0, free[node.name].get(flavor.resource, 0)) for node in nodes}
+    held: dict[str, int] = {}
+    use: list[tuple[Job, int, frozenset[str]]] = []
+    reach: dict[object, frozenset[str]] = {}
+    for job in snapshot.jobs:
+        terms = snapshot.terms.get(job.key, Terms())
+        if terms.candidate and terms.pinned:
+            for pod in job.pods:
+                if pod.node in left and not pod.terminating:
+                    held[pod.node] = held.get(pod.node, 0) + pod.requests.get(flavor.resource, 0)
+    for job, replicas in on:
+        if snapshot.terms.get(job.key, Terms()).pinned:
+            continue
+        if job.nodes not in reach:
+            reach[job.nodes] = _reach(job, flavor, nodes)
+        new = replicas - _elsewhere(snapshot, job, flavor, replicas)
+        use.append((job, new * job.per_replica * flavor.unit, reach[job.nodes]))
+    found = []
+    for nodes_of_set in {names for _, amount, names in use if amount > 0}:
+        inside = [(job, amount) for job, amount, names in use if names <= nodes_of_set]
+        wanted = sum(amount for _, amount in inside)
+        total = sum(max(0, left[name] - held.get(name, 0)) for name in nodes_of_set)
+        if wanted > total:
+            found.append(f"{flavor.name}: {wanted} {flavor.resource} granted on nodes that have {total} free")
+    return found
+
+
+def _reach(job: Job, flavor: Flavor, nodes: list[Node]) -> frozenset[str]:
+    return frozenset(node.name for node in nodes if selects(job, flavor, node))
+
+
+def _elsewhere(snapshot: Snapshot, job: Job, flavor: Flavor, replicas: int) -> int:
+    """At most this many of the replicas are pods that stay on nodes of the flavor that take no new ones."""
+    if current_grant(job).flavor != flavor.name:
+        return 0
+    closed = {node.name for node in snapshot.nodes if node.flavor == flavor.name and not node.placeable}
+    return min(replicas, sum(pod.node in closed and not pod.terminating for pod in job.pods))
+
+
+def _of_quota(snapshot: Snapshot, flavor: Flavor, on: list[tuple[Job, int]]) -> list[str]:
+    found, cohorts = [], {}
+    for queue in snapshot.queues:
+        mine = [(job, count) for job, count in on if job.queue_name == queue.name]
+        used = sum(job.per_replica * count for job, count in mine)
+        kept = _kept(snapshot, queue, flavor, lenders_only=False)
+        quota = queue.quota(flavor.name)
+        nominal = max(0, quota.nominal) if quota else 0
+        cohorts.setdefault(queue.cohort or f"queue {queue.name}", []).append((queue, nominal, used, kept))
+        borrow = quota.borrowing_limit if quota else 0
+        if borrow is not None and used > max(nominal + max(0, borrow), kept):
+            found.append(f"quota/{queue.name}/{flavor.name}: {used} used, {nominal} + {borrow} borrowed allowed")
+        own = sum(job.per_replica * count for job, count in mine if not snapshot.terms.get(job.key, Terms()).borrows)
+        if own > max(nominal, _kept(snapshot, queue, flavor, lenders_only=True)):
+            found.append(f"quota/{queue.name}/{flavor.name}: {own} used by jobs that may not borrow, {nominal} nominal")
+        for ceiling in snapshot.ceilings:
+            if (ceiling.queue, ceiling.flavor) == (queue.name, flavor.name) and used > max(ceiling.accelerators, kept):
+                found.append(f"ceiling/{queue.name}/{flavor.name}: {used} used, {ceiling.accelerators} allowed")
+    for name, members in cohorts.items():
+        total = sum(nominal for _, nominal, _, _ in members)
+        reserved = [(_reserve(queue, flavor, nominal), used, kept) for queue, nominal, used, kept in members]
+        taken = sum(max(least, used) for least, used, _ in reserved)
+        if taken > max(total, sum(max(least, kept) for least, _, kept in reserved)):
+            found.append(f"cohort/{name}/{flavor.name}: {taken} used or not lent, {total} nominal")
+    return found
+
+
+def _reserve(queue: Queue, flavor: Flavor, nominal: int) -> int:
+    """What the queue does not lend."""
+    quota = queue.quota(flavor.name)
+    if quota is None or quota.lending_limit is None:
+        return 0
+    return max(0, nominal - max(0, quota.lending_limit))
+
+
+def _kept(snapshot: Snapshot, queue: Queue, flavor: Flavor, lenders_only: bool) -> int:
+    """Accelerators that the queue's jobs were promised on the flavor that they are on."""
+    kept = 0
+    for job in snapshot.jobs:
+        terms, grant = snapshot.terms.get(job.key, Terms()), current_grant(job)
+        if job.queue_name != queue.name or grant.flavor != flavor.name or not terms.candidate:
+            continue
+        if lenders_only and terms.borrows:
+            continue
+        enough = [step for step in job.steps if step >= terms.keeps] or list(job.steps[-1:])
+        promised = grant.replicas if terms.pinned else min(enough, default=0) if terms.keeps > 0 else 0
+        kept += promised * job.per_replica
+    return kept

@@ -1,0 +1,155 @@
+"""Choices without a solver: by marginal value per accelerator, whole gangs, never against a row."""
+
+from collections.abc import Iterable
+from heapq import heappop, heappush
+
+import numpy as np
+
+from apportion.optimizer.options import Floats, Ints
+from apportion.optimizer.problem import Problem
+
+TOLERANCE = 1e-7
+NOTHING = -1  # the column of a member that gets nothing
+
+
+class Ledger:
+    """What the rows leave while columns are taken and given back one member at a time."""
+
+    def __init__(self, problem: Problem, x: Floats) -> None:
+        rows = problem.rows
+        order = np.argsort(rows.column, kind="stable")
+        self._row, self._entry = rows.row[order], rows.entry[order]
+        self._start = np.searchsorted(rows.column[order], np.arange(len(problem.value) + 1))
+        self._left = rows.right - problem.load(x)
+        self._tolerance = TOLERANCE * np.maximum(1.0, np.abs(rows.right))
+        self._cohorts: dict[int, tuple[Ints, Floats, Floats, float]] = {}
+        self._cohort_of: dict[int, int] = {}
+        self._borrowed_room(problem)
+
+    def _borrowed_room(self, problem: Problem) -> None:
+        """y is put at its upper end in its queue's row; what the cohort's row then means is checked apart."""
+        rows = problem.rows
+        for shared in np.unique(rows.y_row[rows.y_entry > 0]).tolist():
+            ys = rows.y_column[(rows.y_row == shared) & (rows.y_entry > 0)]
+            own = np.array([rows.y_row[(rows.y_column == y) & (rows.y_entry < 0)][0] for y in ys], dtype=np.int64)
+            self._left[own] += rows.y_upper[ys]
+            self._cohorts[shared] = (own, rows.y_lower[ys], rows.y_upper[ys], float(rows.right[shared]))
+            self._cohort_of.update(dict.fromkeys(own.tolist(), shared))
+
+    def take(self, column: int, given_back: int = NOTHING) -> bool:
+        """Gives a member the column instead of the other; False, and nothing changed, where a row forbids it."""
+        self._put(given_back, 1.0)
+        self._put(column, -1.0)
+        if self._holds(column):
+            return True
+        self._put(column, 1.0)
+        self._put(given_back, -1.0)
+        return False
+
+    def give_back(self, column: int, before: int = NOTHING) -> None:
+        """Undoes a `take`."""
+        self._put(column, 1.0)
+        self._put(before, -1.0)
+
+    def _put(self, column: int, sign: float) -> None:
+        if column != NOTHING:
+            entries = slice(self._start[column], self._start[column + 1])
+            self._left[self._row[entries]] += sign * self._entry[entries]
+
+    def _holds(self, column: int) -> bool:
+        if column == NOTHING:
+            return True
+        touched = self._row[self._start[column] : self._start[column + 1]]
+        if (self._left[touched] < -self._tolerance[touched]).any():
+            return False
+        if not self._cohorts:
+            return True
+        for shared in {self._cohort_of[row] for row in touched.tolist() if row in self._cohort_of}:
+            own, lower, upper, total = self._cohorts[shared]
+            if np.maximum(lower, upper - self._left[own]).sum() > total + self._tolerance[shared]:
+                return False
+        return True
+
+
+class Steps:
+    """Where a member may go from a column: larger options of its flavor, or from nothing any; the best first."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        columns = problem.options.columns
+        sizes = np.array([group.like.per_replica for group in problem.options.groups], dtype=np.float64)
+        self.accelerators = columns.replicas * np.maximum(sizes, 1.0)[columns.group] if len(columns) else np.zeros(0)
+        self._known: dict[tuple[int, int], list[tuple[float, int]]] = {}
+
+    def after(self, group: int, column: int) -> list[tuple[float, int]]:
+        """(gain per accelerator, column), most per accelerator first; of equals the smaller step."""
+        key = (group, column)
+        if key not in self._known:
+            self._known[key] = self._find(group, column)
+        return self._known[key]
+
+    def _find(self, group: int, column: int) -> list[tuple[float, int]]:
+        columns, value = self._problem.options.columns, self._problem.value
+        first, last = int(columns.start[group]), int(columns.start[group + 1])
+        mine = np.arange(first, last)[self._problem.offered[first:last]]
+        worth, size = 0.0, 0.0
+        if column != NOTHING:
+            worth, size = float(value[column]), float(self.accelerators[column])
+            mine = mine[(columns.flavor[mine] == columns.flavor[column]) & (self.accelerators[mine] > size)]
+        gain = value[mine] - worth
+        mine, gain = mine[gain > 0], gain[gain > 0]
+        rate = gain / (self.accelerators[mine] - size)
+        order = np.lexsort((self.accelerators[mine], -rate))
+        return list(zip(rate[order].tolist(), mine[order].tolist(), strict=True))
+
+
+def grown(problem: Problem, x: Floats) -> Floats:
+    """x with every step taken that some row does not forbid, the most valuable per accelerator first."""
+    x = x.copy()
+    ledger, steps = Ledger(problem, x), Steps(problem)
+    columns = problem.options.columns
+    waiting = problem.size - np.bincount(columns.group, x, minlength=len(problem.size)).astype(np.int64)
+    heap: list[tuple[float, int, int, int]] = []
+
+    def offer(group: int, column: int, rank: int = 0) -> None:
+        following = steps.after(group, column)
+        if rank < len(following):
+            heappush(heap, (-following[rank][0], group, column, rank))
+
+    for column in np.flatnonzero(x).tolist():
+        offer(int(columns.group[column]), column)
+    for group in np.flatnonzero(waiting).tolist():
+        offer(group, NOTHING)
+    while heap:
+        _, group, column, rank = heappop(heap)
+        target = steps.after(group, column)[rank][1]
+        left = int(waiting[group]) if column == NOTHING else int(x[column])
+        moved = 0
+        while moved < left and ledger.take(target, column):
+            moved += 1
+        if column == NOTHING:
+            waiting[group] -= moved
+        else:
+            x[column] -= moved
+        x[target] += moved
+        if moved:
+            offer(group, target)
+        if moved < left:
+            offer(group, column, rank + 1)
+    return x
+
+
+def admitted(problem: Problem, x: Floats, order: Iterable[int], choices: dict[int, list[int]]) -> tuple[Floats, bool]:
+    """x with the groups' waiting members at the first of their choices that fits; whether all of them got one."""
+    x = x.copy()
+    ledger, complete = Ledger(problem, x), True
+    columns = problem.options.columns
+    given = np.bincount(columns.group, x, minlength=len(problem.size))
+    for group in order:
+        left = int(problem.size[group] - given[group])
+        for column in choices.get(group, []):
+            while left and ledger.take(column):
+                x[column] += 1
+                left -= 1
+        complete = complete and left == 0
+    return x, complete

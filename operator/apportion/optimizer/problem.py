@@ -1,0 +1,68 @@
+"""The whole program as arrays, and what prices prove about it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from apportion.optimizer.options import Bools, Floats, Ints, Options
+from apportion.optimizer.rows import Rows
+
+
+@dataclass(frozen=True)
+class Problem:
+    """max value x  over the options and rows, where group g gives options to between must[g] and size[g] members.
+
+    offered: the columns that may be used (options that break a promise are used only where it cannot be kept).
+    """
+
+    options: Options
+    rows: Rows
+    size: Ints
+    must: Ints
+    offered: Bools
+
+    @property
+    def value(self) -> Floats:
+        return self.options.columns.value
+
+    def load(self, x: Floats) -> Floats:
+        """A x, by row."""
+        rows = self.rows
+        return np.bincount(rows.row, rows.entry * x[rows.column], minlength=len(rows))
+
+    def charge(self, prices: Floats) -> Floats:
+        """A' lambda, by column: what an option pays for the rows it uses."""
+        rows = self.rows
+        return np.bincount(rows.column, rows.entry * prices[rows.row], minlength=len(self.value))
+
+    def best_response(self, reduced: Floats) -> Floats:
+        """By group: its best reduced value; minus infinity for a group without an offered column."""
+        best = np.full(len(self.size), -np.inf)
+        columns = self.options.columns
+        used = np.flatnonzero(np.diff(columns.start) > 0)
+        if len(used):
+            shown = np.where(self.offered, reduced, -np.inf)
+            best[used] = np.maximum.reduceat(shown, columns.start[:-1][used])
+        return best
+
+    def slack(self, prices: Floats) -> Floats:
+        """By column: how much of the bound L is lost for one member that takes it (infinite where not offered)."""
+        reduced = self.value - self.charge(prices)
+        best = self.best_response(reduced)
+        # Every member of a group that must run takes some option: for it nothing is no alternative.
+        best = np.where(self.must == self.size, best, np.maximum(best, 0.0))
+        return np.where(self.offered, best[self.options.columns.group] - reduced, np.inf)
+
+    def bound(self, prices: Floats, weights: Floats | None = None) -> float:
+        """L(lambda) = lambda'b + sum_j max(0, max_o (u_jo - lambda'A_o)), without the 0 for members that must run.
+
+        The y of cohorts add their best value over their box. Holds for any prices >= 0 (optimizer.md, "Certificate").
+        `weights` replaces the value as the objective.
+        """
+        rows = self.rows
+        best = self.best_response((self.value if weights is None else weights) - self.charge(prices))
+        shown = best > -np.inf
+        inner = self.must[shown] * best[shown] + (self.size - self.must)[shown] * np.maximum(best[shown], 0.0)
+        y_cost = np.bincount(rows.y_column, rows.y_entry * prices[rows.y_row], minlength=len(rows.y_lower))
+        free = np.maximum(-y_cost * rows.y_lower, -y_cost * rows.y_upper)
+        return float(prices @ rows.right + inner.sum() + free.sum())

@@ -1,0 +1,193 @@
+"""From the program's counts to jobs and nodes: place, cut back what does not place, fill what stays idle."""
+
+from dataclasses import dataclass
+from heapq import heappop, heappush
+
+import numpy as np
+
+from apportion.model.jobs import Job, JobKey
+from apportion.model.plan import Allocation
+from apportion.model.snapshot import Snapshot
+from apportion.optimizer.cells import Cells
+from apportion.optimizer.greedy import NOTHING, Ledger, Steps
+from apportion.optimizer.options import Floats, Options
+from apportion.optimizer.packing import Placer
+from apportion.optimizer.problem import Problem
+from apportion.optimizer.sharing import Shared
+from apportion.optimizer.solving import Solvers
+
+MOST_SOLVES = 2  # with the columns that did not place forbidden
+MOST_CUTS = 4
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """The column of each job (NOTHING: it waits), the same as counts, and who was cut back.
+
+    whole: no job was cut back, so that what the plan lacks of the value stage was given up for fewer moves.
+    """
+
+    columns: dict[JobKey, int]
+    x: Floats
+    unplaced: tuple[JobKey, ...]
+    whole: bool
+
+
+def repaired(
+    snapshot: Snapshot, cells: Cells, problem: Problem, x: Floats, solvers: Solvers, best: Shared, gap: float
+) -> Assignment:
+    """An assignment whose pods all place on paper, as far as they are new."""
+    repair = _Repair(snapshot, cells, problem)
+    assigned = repair.assign(x)
+    placer = repair.place(assigned)
+    failed = repair.failed(assigned, placer)
+    caps = problem.size[problem.options.columns.group].astype(np.float64)
+    for _ in range(MOST_SOLVES if failed else 0):
+        for key in failed:
+            column = assigned[key]
+            caps[column] = min(caps[column], max(0.0, x[column] - 1))
+        found = solvers.solve(problem, best.chosen, problem.value, caps, gap=gap)
+        if found is None:
+            break
+        again = repair.assign(found.x)
+        placed = repair.place(again)
+        still = repair.failed(again, placed)
+        if not still:
+            assigned, placer, failed, x = again, placed, still, found.x
+            break
+        failed = {**failed, **still}
+    wanted = dict(assigned)
+    assigned, placer = repair.cut(assigned, placer)
+    repair.fill(assigned, placer)
+    lost = tuple(key for key, column in wanted.items() if repair.size(assigned[key]) < repair.size(column))
+    return Assignment(assigned, repair.counts(assigned), lost, not failed)
+
+
+class _Repair:
+    def __init__(self, snapshot: Snapshot, cells: Cells, problem: Problem) -> None:
+        self._snapshot, self._cells, self._problem = snapshot, cells, problem
+        self._options: Options = problem.options
+        self._steps = Steps(problem)
+        self._jobs: dict[JobKey, tuple[int, Job]] = {
+            job.key: (at, job) for at, group in enumerate(self._options.groups) for job in group.members
+        }
+
+    def assign(self, x: Floats) -> dict[JobKey, int]:
+        """Counts to members: the oldest keep what they have, then the oldest get most."""
+        columns = self._options.columns
+        assigned = dict.fromkeys(self._jobs, NOTHING)
+        of_group: dict[int, list[int]] = {}
+        for column in np.flatnonzero(x).tolist():
+            of_group.setdefault(int(columns.group[column]), []).append(column)
+        for group, mine in of_group.items():
+            mine.sort(key=lambda at: (not columns.current[at], -columns.value[at], columns.replicas[at], at))
+            given = [column for column in mine for _ in range(round(x[column]))]
+            for job, column in zip(self._options.groups[group].members, given, strict=False):
+                assigned[job.key] = column
+        return assigned
+
+    def counts(self, assigned: dict[JobKey, int]) -> Floats:
+        taken = [column for column in assigned.values() if column != NOTHING]
+        return np.bincount(np.array(taken, dtype=np.int64), minlength=len(self._problem.value)).astype(np.float64)
+
+    def size(self, column: int) -> float:
+        return 0.0 if column == NOTHING else float(self._problem.value[column])
+
+    def place(self, assigned: dict[JobKey, int]) -> Placer:
+        placer = Placer(self._snapshot, self._cells)
+        order = sorted(assigned, key=lambda key: (-self._worth(assigned[key]), key))
+        placer.place([self._allocation(key, assigned[key]) for key in order if assigned[key] != NOTHING])
+        return placer
+
+    def _worth(self, column: int) -> float:
+        """Value per accelerator: who comes first where pods of one size contend."""
+        return 0.0 if column == NOTHING else float(self._problem.value[column] / self._steps.accelerators[column])
+
+    def _allocation(self, key: JobKey, column: int) -> Allocation:
+        columns = self._options.columns
+        flavor = self._snapshot.flavors[int(columns.flavor[column])]
+        return Allocation(key, flavor.name, int(columns.replicas[column]))
+
+    def failed(self, assigned: dict[JobKey, int], placer: Placer) -> dict[JobKey, int]:
+        """How many pods of whom found no place, without jobs that hold no more than they already had."""
+        return {
+            key: count
+            for key, count in placer.unplaced.items()
+            if key in assigned and assigned[key] != NOTHING and not self._had(key, assigned[key])
+        }
+
+    def _had(self, key: JobKey, column: int) -> bool:
+        columns, current = self._options.columns, self._options.groups[self._jobs[key][0]].current
+        same = self._snapshot.flavors[int(columns.flavor[column])].name == current.flavor
+        return same and int(columns.replicas[column]) <= current.replicas
+
+    def cut(self, assigned: dict[JobKey, int], placer: Placer) -> tuple[dict[JobKey, int], Placer]:
+        """Gives back what found no place: down to what did, a running job no further than to what it had."""
+        assigned = dict(assigned)
+        for attempt in range(MOST_CUTS):
+            failed = self.failed(assigned, placer)
+            if not failed:
+                break
+            ledger = Ledger(self._problem, self.counts(assigned))
+            for key, missing in sorted(failed.items()):
+                column = assigned[key]
+                last = attempt == MOST_CUTS - 1
+                assigned[key] = next(
+                    (at for at in self._lesser(key, column, missing, last) if ledger.take(at, column)), NOTHING
+                )
+                if assigned[key] == NOTHING:
+                    ledger.give_back(column)
+            placer = self.place(assigned)
+        return assigned, placer
+
+    def _lesser(self, key: JobKey, column: int, missing: int, last: bool) -> list[int]:
+        """Smaller options of the same flavor that were placed, largest first; then what the job had."""
+        columns, problem = self._options.columns, self._problem
+        group, _ = self._jobs[key]
+        mine = np.arange(columns.start[group], columns.start[group + 1])
+        mine = mine[problem.offered[mine]]
+        placed = int(columns.replicas[column]) - missing
+        smaller = mine[(columns.flavor[mine] == columns.flavor[column]) & (columns.replicas[mine] <= placed)]
+        had = [at for at in mine.tolist() if self._had(key, at)]
+        here = [] if last else sorted(smaller.tolist(), key=lambda at: -columns.replicas[at])
+        return [*here, *sorted(had, key=lambda at: -columns.replicas[at])]
+
+    def fill(self, assigned: dict[JobKey, int], placer: Placer) -> None:
+        """Takes every step that is worth something, breaks no row and places, the most valuable per accelerator first.
+
+        Placing again from nothing might put pods elsewhere and fail: the last step taken is given back until it does
+        not.
+        """
+        ledger = Ledger(self._problem, self.counts(assigned))
+        columns = self._options.columns
+        heap: list[tuple[float, JobKey, int, int]] = []
+
+        def offer(key: JobKey, rank: int = 0) -> None:
+            following = self._steps.after(self._jobs[key][0], assigned[key])
+            if rank < len(following):
+                heappush(heap, (-following[rank][0], key, assigned[key], rank))
+
+        for key in assigned:
+            offer(key)
+        taken: list[tuple[JobKey, int]] = []
+        full: set[tuple[object, ...]] = set()
+        while heap:
+            _, key, column, rank = heappop(heap)
+            group, job = self._jobs[key]
+            target = self._steps.after(group, column)[rank][1]
+            more = int(columns.replicas[target]) - (int(columns.replicas[column]) if column != NOTHING else 0)
+            flavor = self._snapshot.flavors[int(columns.flavor[target])].name
+            kind = (flavor, job.nodes, tuple(sorted(job.requests.items())))
+            if kind not in full and ledger.take(target, column):
+                if placer.add(key, flavor, more):
+                    assigned[key] = target
+                    taken.append((key, column))
+                    offer(key)
+                    continue
+                ledger.give_back(target, column)
+                if more == 1:
+                    full.add(kind)
+            offer(key, rank + 1)
+        while taken and self.failed(assigned, self.place(assigned)):
+            key, column = taken.pop()
+            assigned[key] = column

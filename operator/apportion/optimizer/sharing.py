@@ -1,0 +1,118 @@
+"""The value stage: prices, prune, integer program, certificate; then the plan nearest to what runs.
+
+Reduced values against exact prices say which columns a better plan could use: with L(lambda) a bound and z what is
+already found, a column whose slack exceeds L - z is in no better plan (optimizer.md, "Certificate").
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from apportion.optimizer.certificate import smoothed_prices
+from apportion.optimizer.greedy import grown
+from apportion.optimizer.options import Bools, Floats, Ints
+from apportion.optimizer.problem import Problem
+from apportion.optimizer.solving import Solvers
+
+MOST_COLUMNS = 4000  # of one integer program; what is left out is in the bound
+FEW_COLUMNS = 400  # below it nothing is pruned that a better plan might use
+NEAR_PER_GROUP = 4  # columns near the best response that the relaxation starts from
+RELAXATIONS = 4
+ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Shared:
+    """x, its value in the objective, a bound on the best, and the prices of the rows. `chosen`: the columns used."""
+
+    x: Floats
+    value: float
+    bound: float
+    prices: Floats
+    chosen: Ints
+
+
+def shared(problem: Problem, start: Floats, solvers: Solvers, gap: float) -> Shared:
+    """The most valuable x; `start` is any that keeps to the rows."""
+    best = grown(problem, start)
+    prices = smoothed_prices(problem)
+    bound = problem.bound(prices)
+    if not len(problem.value):
+        return Shared(best, 0.0, 0.0, prices, np.zeros(0, dtype=np.int64))
+    prices, bound = _exact(problem, solvers, prices, bound, best)
+    value = float(problem.value @ best)
+    chosen, theta = _near(problem, prices, bound - value, best)
+    found = None
+    if bound - value > ROUNDING * max(1.0, abs(bound)):
+        found = solvers.solve(problem, chosen, problem.value, gap=gap)
+    if found is not None:
+        # What was left out reaches at most L - theta; what was not, at most the solver's bound.
+        if found.bound is not None:
+            bound = min(bound, max(found.bound, bound - theta))
+        if problem.value @ found.x > value:
+            best, value = found.x, float(problem.value @ found.x)
+    return Shared(best, value, max(bound, value), prices, chosen)
+
+
+def _exact(problem: Problem, solvers: Solvers, prices: Floats, bound: float, x: Floats) -> tuple[Floats, float]:
+    """Prices of the relaxation: over the columns near the best response, until the others would not change it."""
+    chosen = _nearest(problem, prices, x)
+    for _ in range(RELAXATIONS):
+        found = solvers.relax(problem, np.flatnonzero(chosen), problem.value)
+        if found is None:
+            break
+        proved = problem.bound(found.prices)
+        if proved < bound:
+            prices, bound = found.prices, proved
+        if found.bound is not None and proved - found.bound <= 1e-7 * max(1.0, abs(proved)):
+            prices, bound = found.prices, min(bound, proved)
+            break
+        more = _nearest(problem, found.prices, x) & ~chosen
+        if not more.any():
+            break
+        chosen |= more
+    return prices, bound
+
+
+def _nearest(problem: Problem, prices: Floats, x: Floats) -> Bools:
+    """By column: offered and among the few of its group that lose least, or in x."""
+    slack = problem.slack(prices)
+    columns = problem.options.columns
+    order = np.lexsort((slack, columns.group))
+    rank = np.empty(len(slack), dtype=np.int64)
+    rank[order] = np.arange(len(slack)) - columns.start[columns.group[order]]
+    return ((rank < NEAR_PER_GROUP) & problem.offered) | (x > 0)
+
+
+def _near(problem: Problem, prices: Floats, gap: float, x: Floats) -> tuple[Ints, float]:
+    """The columns that a plan better than x may use, and theta: all others lose at least so much of the bound."""
+    slack = problem.slack(prices)
+    offered = np.flatnonzero(problem.offered)
+    theta = max(gap, 0.0) * (1.0 + 1e-6) + 1e-12
+    if len(offered) <= FEW_COLUMNS:
+        theta = np.inf
+    elif np.count_nonzero(slack <= theta) > MOST_COLUMNS:
+        theta = float(np.partition(slack, MOST_COLUMNS)[MOST_COLUMNS])
+    keep = (slack <= theta) | (x > 0) | (problem.options.columns.current & problem.offered)
+    return np.flatnonzero(keep & problem.offered), theta
+
+
+def nearest_to_current(problem: Problem, best: Shared, solvers: Solvers, given_up: float) -> Floats:
+    """Of all x within `given_up` of the best value that with the fewest jobs changed, as far as the solver finds it."""
+    columns = problem.options.columns
+    running = np.array([group.current.replicas > 0 for group in problem.options.groups])[columns.group]
+    stays = (columns.current & running).astype(np.float64)
+    sizes = np.array([group.size * (group.current.replicas > 0) for group in problem.options.groups])
+    staying = float(stays @ best.x)
+    if staying >= sizes.sum() or not len(best.chosen):
+        return best.x
+    from apportion.optimizer.rows import Draft
+
+    draft = Draft(problem.rows)
+    value = problem.value[best.chosen]
+    draft.add("value/held", best.chosen, -value, -(best.value - given_up))
+    held = replace(problem, rows=draft.rows())
+    found = solvers.solve(held, best.chosen, stays, gap=0.0)
+    if found is None or stays @ found.x <= staying or value @ found.x[best.chosen] < best.value - given_up - ROUNDING:
+        return best.x
+    return found.x

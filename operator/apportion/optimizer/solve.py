@@ -1,0 +1,117 @@
+"""solve(snapshot, policy) -> Plan: the whole way from a snapshot to a plan that was checked and placed."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from apportion.model.eligibility import current_grant, room
+from apportion.model.jobs import Job
+from apportion.model.plan import Allocation, Plan, Price, Status
+from apportion.model.policy import Policy
+from apportion.model.snapshot import Snapshot
+from apportion.optimizer.cells import Cells
+from apportion.optimizer.check import violations
+from apportion.optimizer.options import Options, options
+from apportion.optimizer.packing import Placer
+from apportion.optimizer.problem import Problem
+from apportion.optimizer.repair import Assignment, repaired
+from apportion.optimizer.rows import rows
+from apportion.optimizer.sharing import Shared, nearest_to_current, shared
+from apportion.optimizer.solving import Solvers
+from apportion.optimizer.stages import staged
+from apportion.optimizer.value import terms_of
+
+
+def solve(snapshot: Snapshot, policy: Policy) -> Plan:
+    """The allocations of all candidates by the integer program of docs and optimizer.md.
+
+    Never raises: what cannot be used is warned about, and where everything fails all jobs keep what they have
+    (Status.KEPT). `objective` and `bound` are those of the value stage; the allocations are worth
+    objective - moves_cost. Same snapshot and policy, same plan, unless a clock cut the solver short.
+    """
+    started = time.perf_counter()
+    try:
+        plan = _Round(snapshot, policy).plan()
+    except Exception as problem:
+        plan = kept(snapshot, f"no plan could be made: {type(problem).__name__}: {problem}")
+    return replace(plan, seconds=time.perf_counter() - started)
+
+
+def kept(snapshot: Snapshot, warning: str) -> Plan:
+    """Everybody keeps what they have."""
+    allocations = tuple(
+        Allocation(job.key, grant.flavor, grant.replicas) if (grant := current_grant(job)).replicas else
+        Allocation(job.key)
+        for job in snapshot.jobs if terms_of(snapshot, job).candidate
+    )  # fmt: skip
+    return Plan(allocations, 0.0, 0.0, Status.KEPT, "kept", warnings=(warning,))
+
+
+class _Round:
+    """One solve: what its steps share."""
+
+    def __init__(self, snapshot: Snapshot, policy: Policy) -> None:
+        self.snapshot, self.policy = snapshot, policy
+        self.candidates = [job for job in snapshot.jobs if terms_of(snapshot, job).candidate]
+        self.choices = [job for job in self.candidates if not terms_of(snapshot, job).pinned]
+        self.cells = Cells(snapshot.nodes, self.candidates, room(snapshot))
+        self.solvers = Solvers(policy.solver)
+
+    def plan(self) -> Plan:
+        ground = Placer(self.snapshot, self.cells)
+        found = options(self.snapshot, self.policy, self.cells, self.choices)
+        limits = rows(self.snapshot, found, self.cells, ground.free)
+        gap = max(0.0, self.policy.solver.gap)
+        problem, start = staged(found, limits, self.solvers, gap)
+        best = shared(problem, start, self.solvers, gap)
+        promised = sum(group.worth * group.size for group in found.groups if group.keeps > 0)
+        given_up = max(0.0, self.policy.stability.fewest_moves_within) * abs(best.value - promised)
+        x = nearest_to_current(problem, best, self.solvers, given_up)
+        assignment = repaired(self.snapshot, self.cells, problem, x, self.solvers, best, gap)
+        return self._plan(problem, best, assignment, found)
+
+    def _plan(self, problem: Problem, best: Shared, assignment: Assignment, found: Options) -> Plan:
+        columns = found.columns
+        flavors = self.snapshot.flavors
+        by_key: dict[object, Allocation] = {}
+        for job in self.candidates:
+            grant = current_grant(job)
+            by_key[job.key] = Allocation(job.key)
+            if terms_of(self.snapshot, job).pinned and grant.replicas:
+                by_key[job.key] = Allocation(job.key, grant.flavor, grant.replicas)
+        for key, column in assignment.columns.items():
+            if column >= 0:
+                name = flavors[int(columns.flavor[column])].name
+                by_key[key] = Allocation(key, name, int(columns.replicas[column]))
+        allocations = tuple(by_key.values())
+        wrong = violations(self.snapshot, allocations)
+        if wrong:
+            return kept(self.snapshot, f"the plan broke its own rules, nothing changes: {'; '.join(wrong[:5])}")
+        # Admission worth of jobs that run anyway is a constant, and would only make the gap look smaller.
+        constant = sum(group.worth * group.size for group in found.groups if group.keeps > 0)
+        x = assignment.x
+        value = float(problem.value @ x) - constant
+        certified = max(best.value - constant, value) if assignment.whole else value
+        objective = max(value, min(certified, best.value - constant))
+        bound = max(best.bound - constant, objective)
+        plan = Plan(
+            allocations, objective, bound, Status.FEASIBLE, self.solvers.used,
+            prices=self._prices(problem, best), moves_cost=objective - value, unplaced=assignment.unplaced,
+            short=tuple(job.key for job in self.choices if self._is_short(job, by_key[job.key])),
+            warnings=(*found.warnings, *self.solvers.warnings),
+        )  # fmt: skip
+        proved = plan.gap <= max(self.policy.solver.gap, 0.0) + 1e-9
+        return replace(plan, status=Status.OPTIMAL if proved else Status.FEASIBLE)
+
+    def _is_short(self, job: Job, allocation: Allocation) -> bool:
+        return allocation.replicas < min(terms_of(self.snapshot, job).keeps, job.maximum)
+
+    def _prices(self, problem: Problem, best: Shared) -> tuple[Price, ...]:
+        """Per accelerator: rows of one flavor, or of one queue on it, add up."""
+        total: dict[tuple[str, str], float] = {}
+        for row, whose in problem.rows.priced:
+            key = (whose.flavor, whose.queue)
+            price = float(best.prices[row]) if row < len(best.prices) else 0.0
+            total[key] = total.get(key, 0.0) + price / whose.per
+        return tuple(Price(flavor, price, queue) for (flavor, queue), price in sorted(total.items()) if price > 1e-12)

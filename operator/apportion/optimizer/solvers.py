@@ -1,0 +1,104 @@
+"""PuLP itself: builds a program, solves it with HiGHS or CBC, and reads what is really there. Runs in the worker."""
+
+import warnings
+
+import highspy
+import numpy as np
+import pulp
+
+from apportion.optimizer.program import Answer, Limits, Program
+
+FEASIBLE = 2  # highspy's primal_solution_status of a solution that keeps its rows
+
+
+def run(program: Program, limits: Limits, folder: str) -> Answer:
+    """Solves with the method named; `folder` takes CBC's files. Objective constants are nobody's: there are none."""
+    if not len(program.cost):
+        return Answer(np.zeros(0), optimal=True, bound=0.0, prices=np.zeros(len(program.right)))
+    model = _build(program, limits.mip)
+    if limits.method == "cbc":
+        return _cbc(model, program, limits, folder)
+    return _highs(model, program, limits)
+
+
+class _Model:
+    def __init__(self, lp: pulp.LpProblem, variables: list[pulp.LpVariable], rows: dict[int, pulp.LpConstraint]):
+        self.lp, self.variables, self.rows = lp, variables, rows
+
+
+def _build(program: Program, mip: bool) -> _Model:
+    variables = [
+        pulp.LpVariable(name, low, high, pulp.LpInteger if mip and whole else pulp.LpContinuous)
+        for name, low, high, whole in zip(
+            program.names, program.lower.tolist(), program.upper.tolist(), program.integer.tolist(), strict=True
+        )
+    ]
+    lp = pulp.LpProblem("apportion", pulp.LpMaximize)
+    lp.setObjective(pulp.LpAffineExpression(list(zip(variables, program.cost.tolist(), strict=True))))
+    # Variables that no row holds must be known to the problem all the same.
+    lp.addVariables(variables)
+    terms: list[list[tuple[pulp.LpVariable, float]]] = [[] for _ in program.row_names]
+    for row, column, entry in zip(program.row.tolist(), program.column.tolist(), program.entry.tolist(), strict=True):
+        terms[row].append((variables[column], entry))
+    rows = {}
+    for at, (name, right, equal) in enumerate(
+        zip(program.row_names, program.right.tolist(), program.equal.tolist(), strict=True)
+    ):
+        if terms[at]:
+            sense = pulp.LpConstraintEQ if equal else pulp.LpConstraintLE
+            rows[at] = pulp.LpConstraint(pulp.LpAffineExpression(terms[at]), sense, f"r{at}/{name}", right)
+            lp.addConstraint(rows[at])
+    return _Model(lp, variables, rows)
+
+
+def _highs(model: _Model, program: Program, limits: Limits) -> Answer:
+    solver = pulp.HiGHS(
+        mip=limits.mip, msg=False, gapRel=limits.gap, gapAbs=1e-9, threads=1, timeLimit=limits.seconds,
+        mip_max_nodes=limits.nodes, random_seed=0, mip_feasibility_tolerance=1e-7,
+    )  # fmt: skip
+    try:
+        model.lp.solve(solver)
+    except KeyError:
+        # PuLP does not know HiGHS's status "solution limit" (nodes); the solution itself is read below.
+        pass
+    highs = model.lp.solverModel
+    info, status = highs.getInfo(), highs.getModelStatus()
+    if status == highspy.HighsModelStatus.kInfeasible:
+        return Answer(infeasible=True, message="HiGHS: infeasible")
+    if info.primal_solution_status != FEASIBLE:
+        return Answer(message=f"HiGHS: {status.name}")
+    solution = highs.getSolution()
+    order = {variable.name: at for at, variable in enumerate(model.lp.variables())}
+    values = np.array(solution.col_value)[[order[variable.name] for variable in model.variables]]
+    optimal = status == highspy.HighsModelStatus.kOptimal
+    if limits.mip:
+        # PuLP hands HiGHS the negated objective to minimise.
+        bound = -info.mip_dual_bound
+        return Answer(values, optimal, bound=bound if np.isfinite(bound) else None)
+    return Answer(values, optimal, bound=float(program.cost @ values), prices=_prices(model, program, -1.0))
+
+
+def _cbc(model: _Model, program: Program, limits: Limits, folder: str) -> Answer:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        solver = pulp.PULP_CBC_CMD(
+            mip=limits.mip, msg=False, gapRel=limits.gap, gapAbs=1e-9, timeLimit=limits.seconds, maxNodes=limits.nodes
+        )
+    solver.tmpDir = folder
+    model.lp.solve(solver)
+    lp = model.lp
+    if lp.sol_status not in (pulp.LpSolutionOptimal, pulp.LpSolutionIntegerFeasible):
+        # At its limit without a solution CBC says Infeasible as well: nobody may take that as a proof.
+        return Answer(message=f"CBC: {pulp.LpSolution[lp.sol_status]}")
+    values = np.array([variable.varValue or 0.0 for variable in model.variables])
+    optimal = lp.sol_status == pulp.LpSolutionOptimal
+    prices = np.zeros(0) if limits.mip else _prices(model, program, 1.0)
+    return Answer(values, optimal, prices=prices)
+
+
+def _prices(model: _Model, program: Program, sign: float) -> np.ndarray:
+    """Duals by row, >= 0 for rows <=; HiGHS under PuLP has the other sign because the objective is negated."""
+    prices = np.zeros(len(program.right))
+    for at, row in model.rows.items():
+        prices[at] = sign * (row.pi or 0.0)
+    return prices

@@ -1,0 +1,161 @@
+"""Who gets at least a minimum, before anything is shared by value: promises first, then class by class.
+
+Each stage is a program over the smallest options alone. What it reaches becomes part of the problem of all later ones:
+a group must run where all of its class in its queue could be admitted, else a row per queue and class holds the sum.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from apportion.optimizer.greedy import admitted
+from apportion.optimizer.options import Floats, Options, seniority
+from apportion.optimizer.problem import Problem
+from apportion.optimizer.rows import Draft, Rows
+from apportion.optimizer.solving import Solvers
+
+REDUCED_LOSS = 0.5  # of a promise: what losing all of its surplus weighs against losing it whole
+SENIORITY = 1e-4  # of B: of equals the younger admission gives way
+ROUNDING = 1e-7
+
+
+def staged(options: Options, rows: Rows, solvers: Solvers, gap: float) -> tuple[Problem, Floats]:
+    """The problem with all that the stages settled, and an x that keeps to it (everybody at a smallest option)."""
+    stages = _Stages(options, rows, solvers, gap)
+    stages.promises()
+    for priority in sorted({group.like.priority for group in options.groups}, reverse=True):
+        members = [at for at, group in enumerate(options.groups) if group.like.priority == priority]
+        # Incumbents of a class keep theirs: nobody loses a minimum to an equal.
+        stages.admit([at for at in members if options.groups[at].current.replicas > 0], "incumbents")
+        stages.admit(members, "class")
+    return stages.problem, stages.x
+
+
+class _Stages:
+    def __init__(self, options: Options, rows: Rows, solvers: Solvers, gap: float) -> None:
+        sizes = np.array([group.size for group in options.groups], dtype=np.int64)
+        self.problem = Problem(options, rows, sizes, np.zeros_like(sizes), options.columns.reduced <= 0)
+        self.x: Floats = np.zeros(len(options.columns))
+        self._options, self._solvers, self._gap = options, solvers, gap
+        self._priority = np.array([group.like.priority for group in options.groups], dtype=np.int64)
+        self._choices = self._smallest()
+        self._seen: set[int] = set()
+
+    def promises(self) -> None:
+        """Everybody who must keep something keeps it where they are, or else as much is lost as has to be."""
+        must = [at for at, group in enumerate(self._options.groups) if group.keeps > 0]
+        if not must:
+            return
+        self._seen.update(must)
+        self.x, complete = admitted(self.problem, self.x, must, self._choices)
+        if complete:
+            self._settle(must)
+            return
+        columns = self._options.columns
+        promised = np.isin(columns.group, must)
+        self.problem = replace(self.problem, offered=promised)
+        worth = 1.0 - REDUCED_LOSS * columns.reduced
+        everything = {at: np.flatnonzero(columns.group == at)[np.argsort(columns.reduced[columns.group == at],
+                      kind="stable")].tolist() for at in must}  # fmt: skip
+        ranked = sorted(must, key=lambda at: -self._priority[at])
+        self.x, _ = admitted(self.problem, np.zeros(len(columns)), ranked, everything)
+        for priority in sorted(set(self._priority[must].tolist()), reverse=True):
+            mine = promised & (self._priority[columns.group] == priority)
+            found = self._solvers.solve(
+                self.problem, np.flatnonzero(promised), np.where(mine, worth, 0.0), gap=self._gap
+            )
+            if found is not None and worth[mine] @ found.x[mine] >= worth[mine] @ self.x[mine] - ROUNDING:
+                self.x = found.x
+            here = np.flatnonzero(mine)
+            self._hold(f"promises/{priority}", here, worth[here])
+        self._keep_what_is_left(must)
+
+    def _keep_what_is_left(self, must: list[int]) -> None:
+        """Those who lost nothing may lose nothing later; the others may be given what remains."""
+        columns = self._options.columns
+        given = np.bincount(columns.group, self.x, minlength=len(self.problem.size)).astype(np.int64)
+        lost = np.bincount(columns.group, self.x * columns.reduced, minlength=len(given)) > ROUNDING
+        lost |= given < self.problem.size
+        offered = (columns.reduced <= 0) | lost[columns.group]
+        bound = self.problem.must.copy()
+        bound[must] = given[must]
+        self.problem = replace(self.problem, offered=offered, must=bound)
+        self._choices = self._smallest()
+
+    def admit(self, members: list[int], kind: str) -> None:
+        """As much admission worth as possible for these groups, keeping all that earlier stages reached."""
+        open_ = [at for at in members if self.problem.must[at] < self.problem.size[at] and self._choices.get(at)]
+        if not open_:
+            return
+        self._seen.update(open_)
+        groups, columns = self._options.groups, self._options.columns
+        open_.sort(key=lambda at: seniority(groups[at].like))
+        order = (
+            open_
+            if kind == "incumbents"
+            else sorted(open_, key=lambda at: (-groups[at].worth / groups[at].weight / max(1, self._least(at)), at))
+        )
+        self.x, complete = admitted(self.problem, self.x, order, self._choices)
+        if not complete:
+            worth = np.zeros(len(columns))
+            for rank, at in enumerate(open_):
+                earlier = 1.0 - SENIORITY * rank / len(open_) if kind == "incumbents" else 1.0
+                worth[self._choices[at]] = groups[at].worth / groups[at].weight * earlier
+            smallest = {column for at in self._seen for column in self._choices.get(at, [])}
+            chosen = np.array(sorted(smallest | set(np.flatnonzero(self.x).tolist())), dtype=np.int64)
+            found = self._solvers.solve(self.problem, chosen, worth, gap=self._gap)
+            if found is not None and worth @ found.x >= worth @ self.x:
+                self.x = found.x
+        self._hold_by_queue(open_, kind)
+
+    def _hold_by_queue(self, open_: list[int], kind: str) -> None:
+        """Queue by queue: all of them must run where all are admitted, else the sum reached is a row."""
+        groups, columns = self._options.groups, self._options.columns
+        given = np.bincount(columns.group, self.x, minlength=len(groups)).astype(np.int64)
+        for queue in sorted({groups[at].like.queue_name or "" for at in open_}):
+            mine = [at for at in open_ if (groups[at].like.queue_name or "") == queue]
+            if all(given[at] == self.problem.size[at] for at in mine):
+                self._settle(mine)
+                continue
+            here = np.flatnonzero(np.isin(columns.group, mine) & self.problem.offered)
+            worth = np.array([group.worth / group.weight for group in groups])[columns.group[here]]
+            if kind == "incumbents":
+                rank = {at: 1.0 - SENIORITY * number / len(open_) for number, at in enumerate(open_)}
+                worth = worth * np.array([rank[at] for at in columns.group[here].tolist()])
+            self._hold(f"{kind}/{queue}/{groups[mine[0]].like.priority}", here, worth)
+
+    def _settle(self, members: Iterable[int]) -> None:
+        must = self.problem.must.copy()
+        must[list(members)] = self.problem.size[list(members)]
+        self.problem = replace(self.problem, must=must)
+
+    def _hold(self, name: str, here: np.ndarray, worth: Floats) -> None:
+        """A row: what was reached here is not given up again."""
+        reached = float(worth @ self.x[here])
+        if reached <= 0:
+            return
+        draft = Draft(self.problem.rows)
+        draft.add(name, here, -worth, -reached + ROUNDING)
+        self.problem = replace(self.problem, rows=draft.rows())
+
+    def _least(self, at: int) -> float:
+        columns = self._options.columns
+        least = min(int(columns.replicas[column]) for column in self._choices[at])
+        return least * max(1, self._options.groups[at].like.per_replica)
+
+    def _smallest(self) -> dict[int, list[int]]:
+        """By group: the smallest offered option of each flavor, that of the current flavor first, then the fastest."""
+        columns, offered = self._options.columns, self.problem.offered
+        choices: dict[int, list[int]] = {}
+        here = {int(columns.group[at]): int(columns.flavor[at]) for at in np.flatnonzero(columns.current)}
+        seen: set[tuple[int, int]] = set()
+        for at in np.flatnonzero(offered).tolist():
+            key = (int(columns.group[at]), int(columns.flavor[at]))
+            if key not in seen:
+                seen.add(key)
+                choices.setdefault(key[0], []).append(at)
+        for group, found in choices.items():
+            flavor = here.get(group, -1)
+            found.sort(key=lambda at, flavor=flavor: (columns.flavor[at] != flavor, -columns.value[at]))
+        return choices

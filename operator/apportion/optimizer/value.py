@@ -1,0 +1,120 @@
+"""What an option is worth: u = w (B + U(x)) (optimizer.md, "Value of an option").
+
+x is the option's rate over the reference rate, that of the job's minimum on the slowest flavor it accepts; U is concave
+and 0 at the reference; B is what being admitted is worth; w the queue's weight divided among its active jobs.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+
+from apportion.model.eligibility import accepts, current_grant, speed
+from apportion.model.flavors import Flavor
+from apportion.model.jobs import Job
+from apportion.model.policy import Objective, Stability
+from apportion.model.snapshot import Snapshot, Terms
+
+SLOWEST = 0.01  # x below it is taken as it: U runs to minus infinity at 0
+LEAST_CHANGE_FACTOR = 0.05
+WAITING_DOUBLES_SECONDS = 3600.0  # a job that waited so long has twice the admission worth, and never more
+WAITING_STEP_SECONDS = 60.0  # waiting counts by whole minutes: jobs applied together stay alike
+NO_TERMS = Terms()
+
+
+def terms_of(snapshot: Snapshot, job: Job) -> Terms:
+    return snapshot.terms.get(job.key, NO_TERMS)
+
+
+def utility(x: float, exponent: float) -> float:
+    """U(x) = (x^p - 1) / p, log x for p = 0; x is at least `SLOWEST`."""
+    x = max(x, SLOWEST)
+    return math.log(x) if abs(exponent) < 1e-9 else (x**exponent - 1.0) / exponent
+
+
+def admission_worth(job: Job, now: float, objective: Objective) -> float:
+    """B: worth * (accelerators of the minimum)^theta, for a job without a grant rising linearly to twice that."""
+    size = float(max(1, job.per_replica * job.minimum))
+    base: float = objective.admission_worth * size**objective.size_exponent
+    if current_grant(job).replicas:
+        return base
+    since = job.created if job.memory.queued_since is None else job.memory.queued_since
+    waited = now - since
+    if not math.isfinite(waited) or waited <= 0:
+        return base
+    minutes = math.floor(min(waited, WAITING_DOUBLES_SECONDS) / WAITING_STEP_SECONDS)
+    return base * (1.0 + minutes * WAITING_STEP_SECONDS / WAITING_DOUBLES_SECONDS)
+
+
+def change_factor(job: Job, now: float, stability: Stability, terms: Terms) -> float:
+    """What a change leaves of a running job's rate: f (1 - mu), f = max(0, (T - N S) / (T + S)) up to 1 - S / H.
+
+    1 for a job that has no grant or is free to change; never below `LEAST_CHANGE_FACTOR`.
+    """
+    admission = job.admission
+    if admission is None or admission.replicas <= 0 or terms.free_to_change:
+        return 1.0
+    age = max(0.0, now - admission.since) if math.isfinite(now - admission.since) else 0.0
+    restart = max(0.0, job.restart_seconds) if math.isfinite(job.restart_seconds) else 0.0
+    kept = 1.0
+    if restart > 0:
+        hold = max(stability.expected_hold_seconds, 1e-9)
+        kept = min((age - job.memory.restarts * restart) / (age + restart), 1.0 - restart / hold)
+    return max(LEAST_CHANGE_FACTOR, max(0.0, kept) * (1.0 - stability.change_margin))
+
+
+def job_weights(snapshot: Snapshot) -> tuple[dict[str | None, float], list[str]]:
+    """By queue (None: the jobs without one): the weight of one of its active jobs. Second: warnings."""
+    warnings = []
+    weights: dict[str | None, float] = {None: 1.0}
+    for queue in snapshot.queues:
+        usable = math.isfinite(queue.weight) and queue.weight > 0
+        if not usable:
+            warnings.append(f"queue {queue.name}: weight {queue.weight} is not a positive number; 1 is used")
+        weights[queue.name] = queue.weight if usable else 1.0
+    active: dict[str | None, int] = {}
+    for job in snapshot.jobs:
+        if terms_of(snapshot, job).candidate:
+            active[job.queue_name] = active.get(job.queue_name, 0) + 1
+    return {name: weights.get(name, 1.0) / count for name, count in active.items()}, warnings
+
+
+class Rates:
+    """The rates of one job, relative to its reference; `warning` where its curve or its speeds cannot be used."""
+
+    def __init__(self, job: Job, flavors: Iterable[Flavor], populated: frozenset[str]) -> None:
+        self.warning = ""
+        self._job = job
+        accepted = [flavor for flavor in flavors if accepts(job, flavor)]
+        self.flavors = [flavor for flavor in accepted if flavor.name in populated] or accepted
+        self._speeds: Mapping[str, float] = {flavor.name: self._speed(flavor) for flavor in accepted}
+        slowest = min((self._speeds[flavor.name] for flavor in self.flavors), default=1.0)
+        self._counts = not _usable(_at(job, job.minimum))
+        if self._counts:
+            self.warning = f"{job.key}: its curve gives no positive rate at its minimum; replicas are counted instead"
+        self._reference = slowest * (job.minimum if self._counts else _at(job, job.minimum))
+
+    def _speed(self, flavor: Flavor) -> float:
+        relative = speed(self._job, flavor)
+        if _usable(relative):
+            return relative
+        self.warning = f"{self._job.key}: speed {relative} of flavor {flavor.name} is not a positive number; 1 is used"
+        return 1.0
+
+    def base(self, replicas: int) -> float:
+        """The job's rate at so many replicas on a flavor of speed 1 over the reference; 0 where it is not usable."""
+        rate = float(replicas) if self._counts else _at(self._job, replicas)
+        x = rate / self._reference
+        return x if _usable(x) else 0.0
+
+    def speed(self, flavor: str) -> float:
+        return self._speeds[flavor]
+
+
+def _at(job: Job, replicas: int) -> float:
+    try:
+        return float(job.curve.at(replicas))
+    except (ArithmeticError, IndexError, ValueError):
+        return 0.0
+
+
+def _usable(number: float) -> bool:
+    return math.isfinite(number) and number > 0
