@@ -75,7 +75,7 @@ class Cells:
         counts = [here[:, self._column[name]] // amount for name, amount in shape if amount > 0]
         if not counts:
             return np.zeros(len(here), dtype=np.int64)
-        return np.maximum(np.minimum.reduce(counts), 0)
+        return np.asarray(np.maximum(np.minimum.reduce(counts), 0), dtype=np.int64)
 
     def indices(self, mask: int) -> NDArray[np.int64]:
         if mask not in self._indices:

@@ -61,7 +61,7 @@ def _of_job(snapshot: Snapshot, job: Job, allocation: Allocation) -> list[str]:
 
 
 def _of_capacity(snapshot: Snapshot, flavor: Flavor, on: list[tuple[Job, int]]) -> list[str]:
-    """Accelerators: for each set of nodes that some job can reach, what all jobs within it use of what is free there."""
+    """For each set of nodes that some job can reach: what all jobs within it use of the accelerators free there."""
     free = room(snapshot)
     nodes = [node for node in snapshot.nodes if node.placeable and node.flavor == flavor.name]
     left = {node.name: max(0, free[node.name].get(flavor.resource, 0)) for node in nodes}
@@ -104,7 +104,8 @@ def _elsewhere(snapshot: Snapshot, job: Job, flavor: Flavor, replicas: int) -> i
 
 
 def _of_quota(snapshot: Snapshot, flavor: Flavor, on: list[tuple[Job, int]]) -> list[str]:
-    found, cohorts = [], {}
+    found: list[str] = []
+    cohorts: dict[str, list[tuple[Queue, int, int, int]]] = {}
     for queue in snapshot.queues:
         mine = [(job, count) for job, count in on if job.queue_name == queue.name]
         used = sum(job.per_replica * count for job, count in mine)

@@ -124,7 +124,9 @@ def options(snapshot: Snapshot, policy: Policy, cells: Cells, jobs: Sequence[Job
     for job in jobs:
         gathered.setdefault(_signature(snapshot, policy, job, stuck_on), []).append(job)
     queues = {queue.name: queue for queue in snapshot.queues}
-    draft, groups, masks = _Draft(), [], []
+    draft = _Draft()
+    groups: list[Group] = []
+    masks: list[dict[int, int]] = []
     for members in gathered.values():
         members.sort(key=seniority)
         job = members[0]
@@ -219,7 +221,7 @@ class _Stuck:
 
 
 def thinned(steps: tuple[int, ...], current: int, most: int) -> tuple[int, ...]:
-    """At most about `most` of the positive steps, geometrically, with the least, the greatest and the one at `current`."""
+    """At most about `most` of the positive steps, geometrically, with the least, the greatest and the current one."""
     steps = tuple(step for step in steps if step > 0)
     if len(steps) <= max(3, most):
         return steps

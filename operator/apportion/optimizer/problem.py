@@ -28,12 +28,12 @@ class Problem:
     def load(self, x: Floats) -> Floats:
         """A x, by row."""
         rows = self.rows
-        return np.bincount(rows.row, rows.entry * x[rows.column], minlength=len(rows))
+        return np.bincount(rows.row, rows.entry * x[rows.column], minlength=len(rows)).astype(np.float64)
 
     def charge(self, prices: Floats) -> Floats:
         """A' lambda, by column: what an option pays for the rows it uses."""
         rows = self.rows
-        return np.bincount(rows.column, rows.entry * prices[rows.row], minlength=len(self.value))
+        return np.bincount(rows.column, rows.entry * prices[rows.row], minlength=len(self.value)).astype(np.float64)
 
     def best_response(self, reduced: Floats) -> Floats:
         """By group: its best reduced value; minus infinity for a group without an offered column."""

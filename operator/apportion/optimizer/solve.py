@@ -3,8 +3,6 @@
 import time
 from dataclasses import replace
 
-import numpy as np
-
 from apportion.model.eligibility import current_grant, room
 from apportion.model.jobs import Job
 from apportion.model.plan import Allocation, Plan, Price, Status

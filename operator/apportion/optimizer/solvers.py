@@ -1,5 +1,6 @@
 """PuLP itself: builds a program, solves it with HiGHS or CBC, and reads what is really there. Runs in the worker."""
 
+import contextlib
 import warnings
 
 import highspy
@@ -56,11 +57,9 @@ def _highs(model: _Model, program: Program, limits: Limits) -> Answer:
         mip=limits.mip, msg=False, gapRel=limits.gap, gapAbs=1e-9, threads=1, timeLimit=limits.seconds,
         mip_max_nodes=limits.nodes, random_seed=0, mip_feasibility_tolerance=1e-7,
     )  # fmt: skip
-    try:
+    # PuLP does not know HiGHS's status "solution limit" (nodes); the solution itself is read below.
+    with contextlib.suppress(KeyError):
         model.lp.solve(solver)
-    except KeyError:
-        # PuLP does not know HiGHS's status "solution limit" (nodes); the solution itself is read below.
-        pass
     highs = model.lp.solverModel
     info, status = highs.getInfo(), highs.getModelStatus()
     if status == highspy.HighsModelStatus.kInfeasible:

@@ -157,5 +157,6 @@ class _Stages:
                 choices.setdefault(key[0], []).append(at)
         for group, found in choices.items():
             flavor = here.get(group, -1)
-            found.sort(key=lambda at, flavor=flavor: (columns.flavor[at] != flavor, -columns.value[at]))
+            ranked = [(columns.flavor[at] != flavor, -columns.value[at], at) for at in found]
+            choices[group] = [at for _, _, at in sorted(ranked)]
         return choices
