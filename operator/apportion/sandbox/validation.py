@@ -1,0 +1,279 @@
+"""What the API server refuses in the built-in kinds: names and labels of all, and the rules that matter to a workload.
+
+Only the fields that Apportion, kubectl and the simulated controllers rely on are checked; unknown fields are kept
+where the real server drops them.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from apportion.sandbox.errors import Cause, bad_request, forbidden_value, invalid_value, not_supported, required_value
+from apportion.sandbox.kinds import Key, Resource
+from apportion.sandbox.selectors import selector_matches
+from apportion.sandbox.trees import Obj, clone, dig
+
+_LABEL = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+_SUBDOMAIN = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+_PATH_SEGMENT = re.compile(r"^(?!\.{1,2}$)[^/%]+$")
+_QUALIFIED = re.compile(r"^([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$")
+_LABEL_NAMES = frozenset({("", "namespaces"), ("", "services")})
+
+_SUBDOMAIN_RULE = (
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
+    "end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
+    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+)
+_LABEL_RULE = (
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with "
+    "an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
+    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+)
+_QUALIFIED_RULE = (
+    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
+    "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+    "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+)
+_VALUE_RULE = (
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and "
+    "end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
+    "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+)
+
+
+def _name(resource: Resource, name: str, field: str) -> list[Cause]:
+    if resource.group == "rbac.authorization.k8s.io":
+        fits = bool(_PATH_SEGMENT.match(name))
+        return [] if fits else [invalid_value(field, name, "may not contain '/' or '%'")]
+    if resource.key in _LABEL_NAMES:
+        if len(name) > 63:
+            return [invalid_value(field, name, "must be no more than 63 characters")]
+        return [] if _LABEL.match(name) else [invalid_value(field, name, _LABEL_RULE)]
+    if len(name) > 253:
+        return [invalid_value(field, name, "must be no more than 253 characters")]
+    return [] if _SUBDOMAIN.match(name) else [invalid_value(field, name, _SUBDOMAIN_RULE)]
+
+
+def _qualified_name(key: str, field: str) -> list[Cause]:
+    prefix, slash, name = key.rpartition("/")
+    if slash and not _SUBDOMAIN.match(prefix):
+        return [invalid_value(field, key, f"prefix part {_SUBDOMAIN_RULE}")]
+    if len(name) > 63:
+        return [invalid_value(field, key, "name part must be no more than 63 characters")]
+    return [] if _QUALIFIED.match(name) else [invalid_value(field, key, _QUALIFIED_RULE)]
+
+
+def _labels(labels: Any, field: str) -> list[Cause]:
+    causes: list[Cause] = []
+    for key, value in (labels or {}).items():
+        causes += _qualified_name(key, field)
+        if len(value) > 63:
+            causes.append(invalid_value(field, value, "must be no more than 63 characters"))
+        elif value and not _QUALIFIED.match(value):
+            causes.append(invalid_value(field, value, _VALUE_RULE))
+    return causes
+
+
+def check_shape(resource: Resource, obj: Any) -> None:
+    """Refuse with 400 what the real server could not decode: metadata of the wrong types."""
+    meta = obj.get("metadata")
+    if not isinstance(meta, dict):
+        raise bad_request(f"{resource.kind} in version {resource.version!r} cannot be handled: metadata is no object")
+    for field in ("labels", "annotations"):
+        entries = meta.get(field)
+        if entries is None:
+            continue
+        wrong = not isinstance(entries, dict) or not all(isinstance(value, str) for value in entries.values())
+        if wrong:
+            raise bad_request(
+                f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: json: cannot '
+                f"unmarshal into Go struct field ObjectMeta.metadata.{field} of type string"
+            )
+    if not resource.custom:
+        _check_types(resource, obj)
+
+
+_INTEGERS = ("replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds", "parallelism")
+
+
+def _check_types(resource: Resource, obj: Obj) -> None:
+    spec = obj.get("spec")
+    if spec is not None and not isinstance(spec, dict):
+        raise bad_request(_undecodable(resource, "spec", spec, "object"))
+    for field in _INTEGERS:
+        value = (spec or {}).get(field)
+        if value is not None and type(value) is not int:
+            raise bad_request(_undecodable(resource, f"spec.{field}", value, "int32"))
+
+
+def _undecodable(resource: Resource, field: str, value: object, wanted: str) -> str:
+    found = {str: "string", bool: "bool", float: "number", int: "number", list: "array"}.get(type(value), "object")
+    return (
+        f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: json: cannot '
+        f"unmarshal {found} into Go struct field {resource.kind}Spec.{field} of type {wanted}"
+    )
+
+
+def check_metadata(resource: Resource, obj: Obj) -> list[Cause]:
+    """Names, labels, annotations and owners."""
+    meta = obj["metadata"]
+    causes = _name(resource, meta["name"], "metadata.name")
+    causes += _labels(meta.get("labels"), "metadata.labels")
+    for key in meta.get("annotations") or {}:
+        causes += _qualified_name(key.lower(), "metadata.annotations")
+    if sum(len(k) + len(v) for k, v in (meta.get("annotations") or {}).items()) > 256 * 1024:
+        causes.append(Cause("metadata.annotations", "FieldValueTooLong", "Too long: may not be more than 262144 bytes"))
+    owners = meta.get("ownerReferences") or []
+    for i, owner in enumerate(owners):
+        causes += [
+            required_value(f"metadata.ownerReferences[{i}].{field}")
+            for field in ("apiVersion", "kind", "name", "uid")
+            if not owner.get(field)
+        ]
+    if sum(bool(owner.get("controller")) for owner in owners) > 1:
+        why = "Only one reference can have Controller set to true"
+        causes.append(invalid_value("metadata.ownerReferences", owners, why))
+    return causes
+
+
+def _pod_spec(spec: Obj, field: str) -> list[Cause]:
+    causes: list[Cause] = []
+    containers = spec.get("containers") or []
+    if not containers:
+        causes.append(required_value(f"{field}.containers"))
+    seen: set[str] = set()
+    for group in ("initContainers", "containers"):
+        for i, container in enumerate(spec.get(group) or ()):
+            causes += _container(container, f"{field}.{group}[{i}]", seen)
+    for i, toleration in enumerate(spec.get("tolerations") or ()):
+        causes += _toleration(toleration, f"{field}.tolerations[{i}]")
+    for key, value in (spec.get("nodeSelector") or {}).items():
+        causes += _labels({key: value}, f"{field}.nodeSelector")
+    return causes
+
+
+def _container(container: Obj, field: str, seen: set[str]) -> list[Cause]:
+    causes: list[Cause] = []
+    name = container.get("name", "")
+    if not name:
+        causes.append(required_value(f"{field}.name"))
+    elif not _LABEL.match(name):
+        causes.append(invalid_value(f"{field}.name", name, _LABEL_RULE))
+    elif name in seen:
+        causes.append(Cause(f"{field}.name", "FieldValueDuplicate", f'Duplicate value: "{name}"'))
+    seen.add(name)
+    if not container.get("image"):
+        causes.append(required_value(f"{field}.image"))
+    resources = container.get("resources") or {}
+    requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
+    for name in requests.keys() | limits.keys():
+        extended = "/" in name and not name.startswith("kubernetes.io/")
+        if extended and name not in limits:
+            why = "Limit must be set for non overcommitable resources"
+            causes.append(required_value(f"{field}.resources.limits", why))
+        elif extended and name in requests and str(requests[name]) != str(limits[name]):
+            why = f"must be equal to {name} limit of {limits[name]}"
+            causes.append(invalid_value(f"{field}.resources.requests", str(requests[name]), why))
+    return causes
+
+
+def _toleration(toleration: Obj, field: str) -> list[Cause]:
+    operator, key = toleration.get("operator", "Equal"), toleration.get("key", "")
+    if operator not in ("Equal", "Exists", ""):
+        return [not_supported(f"{field}.operator", operator, ["Equal", "Exists"])]
+    if not key and operator != "Exists":
+        why = 'operator must be Exists when `key` is empty, which means "match all values and all keys"'
+        return [invalid_value(f"{field}.operator", operator, why)]
+    if operator == "Exists" and toleration.get("value"):
+        why = "value must be empty when `operator` is 'Exists'"
+        return [invalid_value(f"{field}.operator", operator, why)]
+    return []
+
+
+def _not_negative(obj: Obj, *fields: str) -> list[Cause]:
+    values = [(f"spec.{field}", dig(obj, "spec", field)) for field in fields]
+    why = "must be greater than or equal to 0"
+    return [invalid_value(field, value, why) for field, value in values if isinstance(value, int) and value < 0]
+
+
+def _workload(obj: Obj, old: Obj | None) -> list[Cause]:
+    causes = _not_negative(obj, "replicas", "minReadySeconds")
+    spec = obj["spec"]
+    selector = spec.get("selector")
+    template = spec["template"]
+    if selector is None:
+        causes.append(required_value("spec.selector"))
+    else:
+        if not selector.get("matchLabels") and not selector.get("matchExpressions"):
+            causes.append(invalid_value("spec.selector", selector, "empty selector is invalid for deployment"))
+        labels = template["metadata"].get("labels") or {}
+        if not selector_matches(selector, labels):
+            why = "`selector` does not match template `labels`"
+            causes.append(invalid_value("spec.template.metadata.labels", labels, why))
+    if old is not None and dig(old, "spec", "selector") != selector:
+        causes.append(invalid_value("spec.selector", selector, "field is immutable"))
+    causes += _labels(template["metadata"].get("labels"), "spec.template.labels")
+    if template["spec"].get("restartPolicy") != "Always":
+        policy = template["spec"].get("restartPolicy")
+        causes.append(not_supported("spec.template.spec.restartPolicy", policy, ["Always"]))
+    return causes + _pod_spec(template["spec"], "spec.template.spec")
+
+
+def _deployment(obj: Obj, old: Obj | None) -> list[Cause]:
+    strategy = obj["spec"]["strategy"]
+    if strategy["type"] not in ("Recreate", "RollingUpdate"):
+        return [not_supported("spec.strategy.type", strategy["type"], ["Recreate", "RollingUpdate"])]
+    causes = _workload(obj, old)
+    if strategy["type"] == "Recreate" and strategy.get("rollingUpdate") is not None:
+        why = "may not be specified when strategy `type` is 'Recreate'"
+        causes.append(forbidden_value("spec.strategy.rollingUpdate", why))
+    return causes
+
+
+def _pod(obj: Obj, old: Obj | None) -> list[Cause]:
+    if old is None:
+        return _pod_spec(obj["spec"], "spec")
+    before, after = clone(old["spec"]), clone(obj["spec"])
+    for spec in (before, after):
+        for field in ("activeDeadlineSeconds", "terminationGracePeriodSeconds", "schedulingGates"):
+            spec.pop(field, None)
+        for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
+            container.pop("image", None)
+    kept = before.pop("tolerations", None) or []
+    given = after.pop("tolerations", None) or []
+    if before != after or any(toleration not in given for toleration in kept):
+        why = (
+            "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
+            "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
+            "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+        )
+        return [forbidden_value("spec", why)]
+    return []
+
+
+def _priority_class(obj: Obj, old: Obj | None) -> list[Cause]:
+    if old is not None and obj.get("value") != old.get("value"):
+        return [invalid_value("value", obj.get("value"), "field is immutable")]
+    return []
+
+
+def _config_map(obj: Obj, old: Obj | None) -> list[Cause]:
+    if old is not None and old.get("immutable") and obj.get("data") != old.get("data"):
+        return [forbidden_value("data", "field is immutable when `immutable` is set")]
+    return []
+
+
+_VALIDATORS: dict[Key, Callable[[Obj, Obj | None], list[Cause]]] = {
+    ("", "pods"): _pod,
+    ("", "configmaps"): _config_map,
+    ("apps", "deployments"): _deployment,
+    ("apps", "replicasets"): _workload,
+    ("apps", "statefulsets"): _workload,
+    ("scheduling.k8s.io", "priorityclasses"): _priority_class,
+}
+
+
+def check_builtin(key: Key, obj: Obj, old: Obj | None) -> list[Cause]:
+    """The faults of a built-in object; `old` is what it replaces."""
+    validator = _VALIDATORS.get(key)
+    return validator(obj, old) if validator else []
