@@ -10,6 +10,23 @@ ALLOCATION_POLICY = "AllocationPolicy"
 
 PLURALS = {TRAINING_JOB: "trainingjobs", QUEUE: "queues", ALLOCATION_POLICY: "allocationpolicies"}
 
+GROUPS = {
+    "Namespace": "",
+    "Node": "",
+    "Pod": "",
+    "PriorityClass": "scheduling.k8s.io",
+    "Deployment": "apps",
+    "ReplicaSet": "apps",
+    "HorizontalPodAutoscaler": "autoscaling",
+    "ResourceClaim": "resource.k8s.io",
+    ALLOCATION_POLICY: GROUP,
+    QUEUE: GROUP,
+    TRAINING_JOB: GROUP,
+}
+"""The kinds that the operator reads, in the order of a snapshot, with their API groups."""
+
+CLUSTER_SCOPED = frozenset({"Namespace", "Node", "PriorityClass", ALLOCATION_POLICY, QUEUE})
+
 POLICY_NAME = "default"
 """There is one AllocationPolicy; its schema admits no other name."""
 

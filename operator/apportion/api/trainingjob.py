@@ -300,10 +300,10 @@ class TrainingJobStatus(Wire):
     """What it has, and why not more, in one sentence."""
     backoff: Listed[Backoff] = ()
     """Flavors that are left out for a while."""
-    reverts: Count = 0
-    """How often somebody undid a patch of the operator."""
-    failures: Count = 0
-    """Container restarts without becoming ready, which failureLimit bounds."""
+    reverted_at: Listed[Timestamp] = ()
+    """When somebody undid a patch of the operator; after three times within ten minutes it stops."""
+    ready_restarts: Count = 0
+    """Container restarts of the worst pod when all pods were ready last; those since then count as failures."""
     retried: Annotated[str, Field(max_length=1024)] = ""
     """The value of the annotation apportion.dev/retry that was last obeyed."""
     observed_generation: Generation | None = None
