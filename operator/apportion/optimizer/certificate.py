@@ -61,7 +61,7 @@ class _Dual:
         best = np.where(self._optional, np.maximum(best, 0.0), best)
         best = np.where(best > -np.inf, best, 0.0)
         weights = np.exp((reduced - best[self._of]) / mu)
-        total = np.add.reduceat(weights, self._start) + np.where(self._optional, np.exp(-best / mu), 0.0)
+        total = np.add.reduceat(weights, self._start) + np.where(self._optional, np.exp(-np.maximum(best, 0.0) / mu), 0.0)
         total = np.maximum(total, 1e-300)
         inner = self._size * (best + mu * np.log(total))
         share = weights * (self._size / total)[self._of]

@@ -1,0 +1,165 @@
+"""The best plan of a small snapshot by trying all of them, with a value function and a packing search of its own."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from apportion.model.flavors import Flavor
+from apportion.model.jobs import Job
+from apportion.model.policy import Policy
+from apportion.model.snapshot import Snapshot, Terms
+
+TINY = 1e-9
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best value (without the admission worth of jobs that must run), and the options of each job that reach it."""
+
+    value: float
+    options: tuple[tuple[str, int], ...]
+
+
+def job_value(snapshot: Snapshot, policy: Policy, job: Job, flavor: Flavor, replicas: int) -> tuple[float, float]:
+    """(w B, w U) of so many replicas on the flavor, straight from optimizer.md."""
+    terms = snapshot.terms.get(job.key, Terms())
+    weights = {queue.name: queue.weight for queue in snapshot.queues}
+    mates = [
+        other
+        for other in snapshot.jobs
+        if other.queue_name == job.queue_name and snapshot.terms.get(other.key, Terms()).candidate
+    ]
+    weight = weights.get(job.queue_name or "", 1.0) / len(mates)
+    populated = {node.flavor for node in snapshot.nodes}
+    speeds = [f.speed for f in snapshot.flavors if f.resource == job.resource and f.name in populated]
+    x = flavor.speed * job.curve.at(replicas) / (min(speeds) * job.curve.at(job.steps[0]))
+    objective = policy.objective
+    worth = objective.admission_worth * (job.per_replica * job.steps[0]) ** objective.size_exponent
+    admission = job.admission
+    if admission is None:
+        waited = min(60, max(0, int((snapshot.now - job.created) // 60)))
+        worth *= 1 + waited / 60
+    elif (admission.flavor, admission.replicas) != (flavor.name, replicas) and not terms.free_to_change:
+        age, cost = snapshot.now - admission.since, job.restart_seconds
+        kept = (age - job.memory.restarts * cost) / (age + cost)
+        kept = min(max(0.0, kept), 1 - cost / policy.stability.expected_hold_seconds)
+        x *= max(0.05, kept * (1 - policy.stability.change_margin))
+    x = max(x, 0.01)
+    p = objective.exponent
+    return weight * worth, weight * (math.log(x) if p == 0 else (x**p - 1) / p)
+
+
+def packs(snapshot: Snapshot, chosen: list[tuple[Job, str, int]]) -> bool:
+    """Some way of putting all pods on nodes exists: a search over nodes pod by pod, largest first."""
+    free = {
+        node.name: {name: amount - node.foreign.get(name, 0) for name, amount in node.allocatable.items()}
+        for node in snapshot.nodes
+        if node.placeable
+    }
+    flavor_of = {node.name: node.flavor for node in snapshot.nodes}
+    flavors = {flavor.name: flavor for flavor in snapshot.flavors}
+    pods = []
+    for job, flavor, replicas in chosen:
+        nodes = [
+            node.name
+            for node in snapshot.nodes
+            if node.placeable
+            and flavor_of[node.name] == flavor
+            and job.nodes.labels_match(node.labels)
+            and job.nodes.untolerated(node.taints, flavors[flavor].tolerations) is None
+        ]
+        pods += [(job, nodes)] * replicas
+    pods.sort(key=lambda pod: (-pod[0].per_replica, pod[0].key))
+
+    def search(at: int) -> bool:
+        if at == len(pods):
+            return True
+        job, nodes = pods[at]
+        tried = set()
+        for name in nodes:
+            room = free[name]
+            state = tuple(sorted(room.items()))
+            if state in tried or any(room.get(key, 0) < amount for key, amount in job.requests.items()):
+                continue
+            tried.add(state)
+            for key, amount in job.requests.items():
+                room[key] -= amount
+            done = search(at + 1)
+            for key, amount in job.requests.items():
+                room[key] += amount
+            if done:
+                return True
+        return False
+
+    return search(0)
+
+
+def best(snapshot: Snapshot, policy: Policy, allowed: Callable[[list[tuple[Job, str, int]]], bool]) -> Best | None:
+    """The best plan that packs and is `allowed`; None where promises cannot be kept.
+
+    Stages as in optimizer.md: class by class from the highest, incumbents first and the older of them before the
+    younger, as much admission worth as can be had; then value.
+    """
+    jobs = [job for job in snapshot.jobs if snapshot.terms.get(job.key, Terms()).candidate]
+    keeps = {job.key: snapshot.terms.get(job.key, Terms()).keeps for job in jobs}
+    ranked = sorted(jobs, key=lambda job: (job.admission.since if job.admission else math.inf, job.created, job.key))
+    found: list[tuple[tuple[float, ...], float, tuple[tuple[str, int], ...]]] = []
+    for options in itertools.product(*(list(_options(snapshot, policy, job)) for job in jobs)):
+        chosen = [(job, *option) for job, option in zip(jobs, options, strict=True) if option[1]]
+        if not allowed(chosen) or not packs(snapshot, chosen):
+            continue
+        got = {job.key for job, _, _ in chosen}
+        ranks: list[float] = []
+        for priority in sorted({job.priority for job in jobs}, reverse=True):
+            for incumbent in (True, False):
+                mine = [
+                    job
+                    for job in ranked
+                    if job.priority == priority and not keeps[job.key] and (job.admission is not None or not incumbent)
+                ]
+                ranks.append(round(sum(_worth(snapshot, policy, job) for job in mine if job.key in got), 9))
+                ranks += [-float(at) for at, job in enumerate(mine) if incumbent and job.key in got][:0]
+        value = 0.0
+        for job, flavor, replicas in chosen:
+            worth, growth = job_value(snapshot, policy, job, _flavor(snapshot, flavor), replicas)
+            value += growth if keeps[job.key] else growth + worth
+        found.append((tuple(ranks), value, options))
+    if not found:
+        return None
+    top = max(ranks for ranks, _, _ in found)
+    value, options = max((value, options) for ranks, value, options in found if ranks == top)
+    return Best(value, options)
+
+
+def _worth(snapshot: Snapshot, policy: Policy, job: Job) -> float:
+    """B alone."""
+    worth, _ = job_value(snapshot, policy, job, snapshot.flavors[0], job.steps[0])
+    mates = [other for other in snapshot.jobs if other.queue_name == job.queue_name]
+    weight = {queue.name: queue.weight for queue in snapshot.queues}.get(job.queue_name or "", 1.0)
+    return worth * len(mates) / weight
+
+
+def _flavor(snapshot: Snapshot, name: str) -> Flavor:
+    return next(flavor for flavor in snapshot.flavors if flavor.name == name)
+
+
+def _options(snapshot: Snapshot, policy: Policy, job: Job) -> Iterator[tuple[str, int]]:
+    terms = snapshot.terms.get(job.key, Terms())
+    if not terms.keeps:
+        yield "", 0
+    for flavor in snapshot.flavors:
+        if flavor.resource != job.resource:
+            continue
+        for replicas in job.steps:
+            current = job.admission is not None and (job.admission.flavor, job.admission.replicas) == (
+                flavor.name,
+                replicas,
+            )
+            if replicas < terms.keeps or (not terms.grows and job.admission and replicas > job.admission.replicas):
+                continue
+            moved = job.admission is not None and job.admission.flavor != flavor.name
+            if moved and (not terms.moves or terms.keeps > job.steps[0]):
+                continue
+            if sum(job_value(snapshot, policy, job, flavor, replicas)) > TINY or current or terms.keeps:
+                yield flavor.name, replicas

@@ -1,0 +1,173 @@
+"""The optimizer against brute force and against its own promises, on generated clusters."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from property.brute_force import best, job_value, packs
+
+from apportion.model.curves import Points, Usl
+from apportion.model.flavors import Flavor, Node
+from apportion.model.jobs import Admission, Job, JobKey, Memory, Pod
+from apportion.model.plan import Plan
+from apportion.model.policy import Policy, SolverLimits, Stability
+from apportion.model.queues import Queue, Quota
+from apportion.model.snapshot import Snapshot, Terms
+from apportion.optimizer import place, solve, violations
+
+GPU = "nvidia.com/gpu"
+NOW = 100_000.0
+EXACT = Policy(solver=SolverLimits(gap=0.0), stability=Stability(fewest_moves_within=0.0))
+GREEDY = replace(EXACT, solver=SolverLimits(gap=0.0, methods=("greedy",)))
+
+QUICK = settings(derandomize=True, deadline=None, max_examples=60, suppress_health_check=list(HealthCheck), database=None)
+
+CURVES = (Usl(1.0, 0.017), Usl(2.0, 0.19, 0.006), Usl(1.0, 0.0), Points(((1, 1.0), (3, 2.0), (4, 1.5))), Usl(1.0, 0.9))
+
+
+@st.composite
+def snapshots(
+    draw: st.DrawFn, sizes: Sequence[int] = (1, 2, 4), flavors: int = 1, most_jobs: int = 4, tight_cpu: bool = False
+) -> Snapshot:
+    """A few nodes and jobs; what runs fits, and keeps its minimum."""
+    catalog = tuple(Flavor(f"f{at}", GPU, speed=1.0 + 0.8 * at) for at in range(flavors))
+    nodes = []
+    for at in range(draw(st.integers(1, 3))):
+        amounts = {GPU: draw(st.sampled_from((2, 4, 8))), "pods": 110, "cpu": 64_000}
+        if tight_cpu:
+            amounts["cpu"] = draw(st.sampled_from((3_000, 6_000, 9_000)))
+        foreign = {GPU: draw(st.sampled_from((0, 0, 1, 3)))}
+        nodes.append(Node(f"n{at}", f"f{at % flavors}", amounts, foreign))
+    with_queues = draw(st.booleans())
+    free = {n.name: {k: v - n.foreign.get(k, 0) for k, v in n.allocatable.items()} for n in nodes}
+    jobs, terms = [], {}
+    for at in range(draw(st.integers(1, most_jobs))):
+        job = _job(draw, at, sizes, tight_cpu, with_queues)
+        job = _running(draw, job, nodes, free)
+        jobs.append(job)
+        if job.admission is not None:
+            promised = draw(st.sampled_from((job.minimum, job.minimum, 0, job.admission.replicas)))
+            terms[job.key] = Terms(
+                keeps=promised,
+                grows=draw(st.sampled_from((True, True, False))),
+                moves=draw(st.booleans()),
+                free_to_change=draw(st.sampled_from((False, False, True))),
+            )
+    queues = ()
+    if with_queues:
+        held = sum(job.admission.replicas * job.per_replica for job in jobs if job.admission)
+        queues = (Queue("a", weight=draw(st.sampled_from((1.0, 3.0))), quotas=(Quota("*", max(held, draw(st.integers(2, 16)))),)),)
+    return Snapshot(NOW, tuple(nodes), catalog, tuple(jobs), queues, terms=terms)
+
+
+def _job(draw: st.DrawFn, at: int, sizes: Sequence[int], tight_cpu: bool, with_queues: bool) -> Job:
+    size = draw(st.sampled_from(sizes))
+    minimum = draw(st.integers(1, 2))
+    steps = tuple(sorted({minimum, *draw(st.lists(st.integers(minimum, 5), max_size=3))}))
+    cpu = draw(st.sampled_from((500, 1_000, 2_000))) if tight_cpu else 1_000
+    return Job(
+        JobKey("ns", f"j{at}"),
+        f"uid{at}",
+        NOW - draw(st.sampled_from((0.0, 30.0, 700.0, 9_000.0))),
+        steps,
+        GPU,
+        size,
+        {GPU: size, "cpu": cpu, "pods": 1},
+        queue_name="a" if with_queues else None,
+        priority=draw(st.sampled_from((0, 0, 100))),
+        curve=draw(st.sampled_from(CURVES)),
+        restart_seconds=draw(st.sampled_from((0.0, 30.0, 120.0))),
+    )
+
+
+def _running(draw: st.DrawFn, job: Job, nodes: Sequence[Node], free: dict[str, dict[str, int]]) -> Job:
+    """With a grant and bound pods, if that was drawn and there is room."""
+    if not draw(st.booleans()):
+        return job
+    replicas = draw(st.sampled_from(job.steps))
+    flavor = draw(st.sampled_from(sorted({node.flavor or "" for node in nodes})))
+    left = {name: dict(amounts) for name, amounts in free.items()}
+    pods = []
+    for at in range(replicas):
+        node = next(
+            (n.name for n in nodes if n.flavor == flavor and all(left[n.name][k] >= v for k, v in job.requests.items())),
+            None,
+        )
+        if node is None:
+            return job
+        for key, amount in job.requests.items():
+            left[node][key] -= amount
+        pods.append(Pod(f"{job.key.name}-{at}", f"{job.uid}-{at}", node, job.requests, NOW - 500, ready=True))
+    free.update(left)
+    since = NOW - draw(st.sampled_from((10.0, 400.0, 5_000.0)))
+    memory = Memory(admission=Admission(flavor, replicas, 1, since), restarts=draw(st.integers(0, 2)))
+    return replace(job, pods=tuple(pods), memory=memory)
+
+
+def chosen(snapshot: Snapshot, plan: Plan) -> list[tuple[Job, str, int]]:
+    jobs = {job.key: job for job in snapshot.jobs}
+    return [(jobs[a.key], a.flavor or "", a.replicas) for a in plan.allocations if a.replicas]
+
+
+def within_quota(snapshot: Snapshot, chosen: Sequence[tuple[Job, str, int]]) -> bool:
+    """Of one queue without a cohort."""
+    for queue in snapshot.queues:
+        for flavor in snapshot.flavors:
+            used = sum(job.per_replica * count for job, name, count in chosen if name == flavor.name)
+            if used > queue.quotas[0].nominal:
+                return False
+    return True
+
+
+def value(snapshot: Snapshot, policy: Policy, plan: Plan) -> float:
+    total = 0.0
+    flavors = {flavor.name: flavor for flavor in snapshot.flavors}
+    for job, flavor, replicas in chosen(snapshot, plan):
+        worth, growth = job_value(snapshot, policy, job, flavors[flavor], replicas)
+        total += growth if snapshot.terms.get(job.key, Terms()).keeps else worth + growth
+    return total
+
+
+def survivors_can_stay(snapshot: Snapshot) -> bool:
+    return not any(job.pods for job in snapshot.jobs)
+
+
+@QUICK
+@given(snapshots())
+def test_one_pool_of_a_divisor_chain_reaches_the_brute_force_optimum(snapshot: Snapshot) -> None:
+    plan = solve(snapshot, EXACT)
+    found = best(snapshot, EXACT, lambda picked: within_quota(snapshot, picked))
+    assert found is not None
+    assert plan.warnings == ()
+    assert plan.bound >= found.value - 1e-6
+    if not plan.unplaced:
+        assert plan.objective == pytest.approx(found.value, abs=1e-5), (chosen(snapshot, plan), found)
+        assert value(snapshot, EXACT, plan) == pytest.approx(plan.objective, abs=1e-6)
+
+
+@QUICK
+@given(snapshots(sizes=(1, 2, 3), flavors=2, most_jobs=3), st.sampled_from((EXACT, GREEDY)))
+def test_the_bound_is_never_below_the_optimum(snapshot: Snapshot, policy: Policy) -> None:
+    plan = solve(snapshot, policy)
+    found = best(snapshot, policy, lambda picked: within_quota(snapshot, picked))
+    if found is not None:
+        assert plan.bound >= found.value - 1e-6
+    assert plan.bound >= plan.objective
+
+
+@QUICK
+@given(snapshots(sizes=(1, 2, 3, 4, 6), flavors=2, tight_cpu=True), st.sampled_from((EXACT, GREEDY)))
+def test_plans_pack_and_keep_every_rule(snapshot: Snapshot, policy: Policy) -> None:
+    plan = solve(snapshot, policy)
+    assert violations(snapshot, plan.allocations) == []
+    assert not place(snapshot, plan.allocations).unplaced
+    picked = chosen(snapshot, plan)
+    assert packs(snapshot, picked)
+    assert within_quota(snapshot, picked)
+    for job, _, replicas in picked:
+        assert replicas in job.steps
+        assert replicas >= snapshot.terms.get(job.key, Terms()).keeps or job.key in plan.short
+    assert value(snapshot, policy, plan) == pytest.approx(plan.objective - plan.moves_cost, abs=1e-6)
+    assert solve(snapshot, policy) == plan
