@@ -2,6 +2,28 @@
 
 from apportion.sandbox.clock import Clock, LoopClock, ManualClock
 from apportion.sandbox.errors import StatusError
+from apportion.sandbox.manifests import (
+    container,
+    deployment,
+    gpu_node,
+    mixed_cluster,
+    node,
+    pod,
+    tpu_node,
+)
 from apportion.sandbox.sandbox import Sandbox
 
-__all__ = ["Clock", "LoopClock", "ManualClock", "Sandbox", "StatusError"]
+__all__ = [
+    "Clock",
+    "LoopClock",
+    "ManualClock",
+    "Sandbox",
+    "StatusError",
+    "container",
+    "deployment",
+    "gpu_node",
+    "mixed_cluster",
+    "node",
+    "pod",
+    "tpu_node",
+]

@@ -8,7 +8,7 @@ from apportion.sandbox.trees import Obj
 _BORNE = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
-def complete_pod(store: Store, resource: Resource, obj: Obj, toleration_seconds: int = 300) -> None:
+def complete_pod(store: Store, resource: Resource, obj: Obj, toleration_seconds: float = 300) -> None:
     """Resolve a pod's priority class and add the two default tolerations. Raises 403 for an unknown class."""
     if resource.key != ("", "pods"):
         return
@@ -25,6 +25,10 @@ def complete_pod(store: Store, resource: Resource, obj: Obj, toleration_seconds:
     spec["tolerations"] = tolerations
     spec.setdefault("serviceAccountName", "default")
     spec.setdefault("serviceAccount", spec["serviceAccountName"])
+
+
+def _covers(toleration: Obj, key: str) -> bool:
+    return (toleration.get("key") or key) == key and (toleration.get("effect") or "NoExecute") == "NoExecute"
 
 
 def _set_priority(store: Store, resource: Resource, pod: Obj) -> None:

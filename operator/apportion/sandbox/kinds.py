@@ -133,7 +133,8 @@ class Catalog:
         self._served[resource.group, resource.version, resource.plural] = resource
         words = (resource.plural, resource.kind, resource.singular, resource.qualified, *resource.short_names)
         for word in words:
-            if self._words.setdefault(word.lower(), resource).key == resource.key:
+            holder = self._words.setdefault(word.lower(), resource)
+            if (holder.group, holder.plural) == (resource.group, resource.plural):
                 self._words[word.lower()] = resource
 
     def drop(self, key: Key) -> None:

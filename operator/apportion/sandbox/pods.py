@@ -51,7 +51,7 @@ def _container_amounts(container: Obj, field: str) -> Amounts:
 
 
 def pod_amounts(spec: Obj, field: str = "requests") -> Amounts:
-    """What the scheduler counts for a pod: containers and sidecars, or the peak of its start if higher; and overhead."""
+    """What the scheduler counts for a pod: containers and sidecars, or the peak of its start; and overhead."""
     running: Amounts = {}
     for container in spec.get("containers") or ():
         add(running, _container_amounts(container, field))

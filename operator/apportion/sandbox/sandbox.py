@@ -19,11 +19,11 @@ from apportion.sandbox.storage import Storage
 from apportion.sandbox.store import Store
 
 
-def new_store(clock: Clock, seed: int = 0) -> tuple[Store, CustomResources]:
+def new_store(clock: Clock, seed: int = 0, eviction_seconds: float = 300) -> tuple[Store, CustomResources]:
     """A store with what every cluster has from its first second: namespaces and the two system priority classes."""
     store = Store(Storage(), Catalog(), clock, Random(seed))
     custom = CustomResources(store)
-    store.admission.append(lambda resource, obj: complete_pod(store, resource, obj))
+    store.admission.append(lambda resource, obj: complete_pod(store, resource, obj, eviction_seconds))
     for name in ("default", "kube-system", "kube-public", "kube-node-lease"):
         store.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     for name, value in (("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)):
@@ -36,10 +36,11 @@ def new_store(clock: Clock, seed: int = 0) -> tuple[Store, CustomResources]:
 class Sandbox:
     """A Kubernetes API with simulated controllers, in this process.
 
-    Use it as `async with Sandbox() as sandbox`, or call `start` and `stop`. Times are in seconds:
-    `bind_seconds` from a pod's creation to its node, `start_seconds` from there to Ready, `eviction_seconds` how long
-    pods stay on a node that is not ready. `scoring` is LeastAllocated or MostAllocated. CEL rules of CRDs are not
-    evaluated, server-side apply is refused, and protobuf is answered with 415.
+    Use it as `async with Sandbox() as sandbox`, or call `start` and `stop`. Times are in seconds: `bind_seconds` from a
+    pod's creation to its node, `start_seconds` from there to Ready, `eviction_seconds` how long pods bear a node that is
+    not ready, `orphan_seconds` how long they outlive a deleted one, `back_off_seconds` the first wait of a container
+    that ended twice. `scoring` is LeastAllocated or MostAllocated. CEL rules of CRDs are not evaluated, server-side
+    apply is refused, and protobuf is answered with 415.
     """
 
     def __init__(
@@ -51,16 +52,18 @@ class Sandbox:
         bind_seconds: float = 0.02,
         start_seconds: float = 0.2,
         eviction_seconds: float = 300,
+        orphan_seconds: float = 1.0,
+        back_off_seconds: float = 10.0,
         scoring: str = "LeastAllocated",
         bookmark_seconds: float = 15,
     ) -> None:
         self._host, self._port = host, port
         self._loop_clock = LoopClock() if clock is None else None
         self.clock: Clock = clock or self._loop_clock or LoopClock()
-        self.store, self._custom = new_store(self.clock, seed)
+        self.store, self._custom = new_store(self.clock, seed, eviction_seconds)
         self._access = Access()
         self._server = Server(self.store, self._custom, self._access, bookmark_seconds)
-        self._timing = Timing(bind_seconds, start_seconds, eviction_seconds)
+        self._timing = Timing(bind_seconds, start_seconds, orphan_seconds, back_off_seconds)
         self._scoring = scoring
         self._seed = seed
         self._runner: web.ServerRunner | None = None

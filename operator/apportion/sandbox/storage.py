@@ -74,7 +74,8 @@ class Storage:
         for names in spaces.values():
             yield from names.values()
 
-    def keys(self) -> list[Key]:
+    def collections(self) -> list[Key]:
+        """The collections that hold anything."""
         return [key for key, spaces in self._objects.items() if spaces]
 
     def exists(self, uid: str) -> bool:
