@@ -1,5 +1,6 @@
 """Is a plan allowed at all? Plain Python straight from the model, sharing nothing with the program it checks."""
 
+from collections import Counter
 from collections.abc import Iterable
 
 from apportion.model.eligibility import accepts, current_grant, room, selects
@@ -27,8 +28,8 @@ def violations(snapshot: Snapshot, allocations: Iterable[Allocation]) -> list[st
         elif allocation.replicas:
             granted.append((job, allocation))
             found.extend(_of_job(snapshot, job, allocation))
-    named = [str(job.key) for job, _ in granted]
-    found.extend(f"{name}: allocated twice" for name in sorted({name for name in named if named.count(name) > 1}))
+    times = Counter(job.key for job, _ in granted)
+    found.extend(f"{key}: allocated twice" for key in sorted(times) if times[key] > 1)
     for flavor in snapshot.flavors:
         on = [(job, allocation.replicas) for job, allocation in granted if allocation.flavor == flavor.name]
         found.extend(_of_capacity(snapshot, flavor, on))
@@ -106,18 +107,22 @@ def _elsewhere(snapshot: Snapshot, job: Job, flavor: Flavor, replicas: int) -> i
 def _of_quota(snapshot: Snapshot, flavor: Flavor, on: list[tuple[Job, int]]) -> list[str]:
     found: list[str] = []
     cohorts: dict[str, list[tuple[Queue, int, int, int]]] = {}
+    kept_by, own_kept_by = _kept(snapshot, flavor, False), _kept(snapshot, flavor, True)
+    used_by: dict[str | None, int] = {}
+    own_by: dict[str | None, int] = {}
+    for job, count in on:
+        used_by[job.queue_name] = used_by.get(job.queue_name, 0) + job.per_replica * count
+        if not snapshot.terms.get(job.key, Terms()).borrows:
+            own_by[job.queue_name] = own_by.get(job.queue_name, 0) + job.per_replica * count
     for queue in snapshot.queues:
-        mine = [(job, count) for job, count in on if job.queue_name == queue.name]
-        used = sum(job.per_replica * count for job, count in mine)
-        kept = _kept(snapshot, queue, flavor, lenders_only=False)
+        used, own, kept = used_by.get(queue.name, 0), own_by.get(queue.name, 0), kept_by.get(queue.name, 0)
         quota = queue.quota(flavor.name)
         nominal = max(0, quota.nominal) if quota else 0
         cohorts.setdefault(queue.cohort or f"queue {queue.name}", []).append((queue, nominal, used, kept))
         borrow = quota.borrowing_limit if quota else 0
         if borrow is not None and used > max(nominal + max(0, borrow), kept):
             found.append(f"quota/{queue.name}/{flavor.name}: {used} used, {nominal} + {borrow} borrowed allowed")
-        own = sum(job.per_replica * count for job, count in mine if not snapshot.terms.get(job.key, Terms()).borrows)
-        if own > max(nominal, _kept(snapshot, queue, flavor, lenders_only=True)):
+        if own > max(nominal, own_kept_by.get(queue.name, 0)):
             found.append(f"quota/{queue.name}/{flavor.name}: {own} used by jobs that may not borrow, {nominal} nominal")
         for ceiling in snapshot.ceilings:
             if (ceiling.queue, ceiling.flavor) == (queue.name, flavor.name) and used > max(ceiling.accelerators, kept):
@@ -139,16 +144,16 @@ def _reserve(queue: Queue, flavor: Flavor, nominal: int) -> int:
     return max(0, nominal - max(0, quota.lending_limit))
 
 
-def _kept(snapshot: Snapshot, queue: Queue, flavor: Flavor, lenders_only: bool) -> int:
-    """Accelerators that the queue's jobs were promised on the flavor that they are on."""
-    kept = 0
+def _kept(snapshot: Snapshot, flavor: Flavor, own_only: bool) -> dict[str | None, int]:
+    """By queue: accelerators that jobs were promised on the flavor they are on; own_only: of those that may not borrow."""
+    kept: dict[str | None, int] = {}
     for job in snapshot.jobs:
         terms, grant = snapshot.terms.get(job.key, Terms()), current_grant(job)
-        if job.queue_name != queue.name or grant.flavor != flavor.name or not terms.candidate:
+        if grant.flavor != flavor.name or not terms.candidate or (own_only and terms.borrows):
             continue
-        if lenders_only and terms.borrows:
-            continue
-        enough = [step for step in job.steps if step >= terms.keeps] or list(job.steps[-1:])
-        promised = grant.replicas if terms.pinned else min(enough, default=0) if terms.keeps > 0 else 0
-        kept += promised * job.per_replica
+        promised = grant.replicas
+        if not terms.pinned:
+            enough = [step for step in job.steps if step >= terms.keeps] or list(job.steps[-1:])
+            promised = min(enough, default=0) if terms.keeps > 0 else 0
+        kept[job.queue_name] = kept.get(job.queue_name, 0) + promised * job.per_replica
     return kept

@@ -5,7 +5,7 @@ from heapq import heappop, heappush
 
 import numpy as np
 
-from apportion.optimizer.options import Floats, Ints
+from apportion.optimizer.options import Floats
 from apportion.optimizer.problem import Problem
 
 TOLERANCE = 1e-7
@@ -19,21 +19,24 @@ class Ledger:
         rows = problem.rows
         order = np.argsort(rows.column, kind="stable")
         self._row, self._entry = rows.row[order], rows.entry[order]
-        self._start = np.searchsorted(rows.column[order], np.arange(len(problem.value) + 1))
-        self._left = rows.right - problem.load(x)
-        self._tolerance = TOLERANCE * np.maximum(1.0, np.abs(rows.right))
-        self._cohorts: dict[int, tuple[Ints, Floats, Floats, float]] = {}
+        self._start = np.searchsorted(rows.column[order], np.arange(len(problem.value) + 1)).tolist()
+        left = rows.right - problem.load(x)
+        self._entries: dict[int, list[tuple[int, float]]] = {NOTHING: []}
+        self._cohorts: dict[int, tuple[list[int], list[float], list[float], float]] = {}
         self._cohort_of: dict[int, int] = {}
-        self._borrowed_room(problem)
+        self._borrowed_room(problem, left)
+        # A row may be short by as much as rounding; plain lists, since each step touches a handful of rows.
+        self._left: list[float] = (left + TOLERANCE * np.maximum(1.0, np.abs(rows.right))).tolist()
 
-    def _borrowed_room(self, problem: Problem) -> None:
+    def _borrowed_room(self, problem: Problem, left: Floats) -> None:
         """y is put at its upper end in its queue's row; what the cohort's row then means is checked apart."""
         rows = problem.rows
         for shared in np.unique(rows.y_row[rows.y_entry > 0]).tolist():
             ys = rows.y_column[(rows.y_row == shared) & (rows.y_entry > 0)]
             own = np.array([rows.y_row[(rows.y_column == y) & (rows.y_entry < 0)][0] for y in ys], dtype=np.int64)
-            self._left[own] += rows.y_upper[ys]
-            self._cohorts[shared] = (own, rows.y_lower[ys], rows.y_upper[ys], float(rows.right[shared]))
+            left[own] += rows.y_upper[ys]
+            total = float(rows.right[shared]) + TOLERANCE * len(own) * max(1.0, abs(float(rows.right[shared])))
+            self._cohorts[shared] = (own.tolist(), rows.y_lower[ys].tolist(), rows.y_upper[ys].tolist(), total)
             self._cohort_of.update(dict.fromkeys(own.tolist(), shared))
 
     def take(self, column: int, given_back: int = NOTHING) -> bool:
@@ -51,24 +54,30 @@ class Ledger:
         self._put(column, 1.0)
         self._put(before, -1.0)
 
+    def _of(self, column: int) -> list[tuple[int, float]]:
+        if column not in self._entries:
+            here = slice(self._start[column], self._start[column + 1])
+            self._entries[column] = list(zip(self._row[here].tolist(), self._entry[here].tolist(), strict=True))
+        return self._entries[column]
+
     def _put(self, column: int, sign: float) -> None:
-        if column != NOTHING:
-            entries = slice(self._start[column], self._start[column + 1])
-            self._left[self._row[entries]] += sign * self._entry[entries]
+        left = self._left
+        for row, entry in self._of(column):
+            left[row] += sign * entry
 
     def _holds(self, column: int) -> bool:
-        if column == NOTHING:
-            return True
-        touched = self._row[self._start[column] : self._start[column + 1]]
-        if (self._left[touched] < -self._tolerance[touched]).any():
+        left = self._left
+        if any(left[row] < 0 for row, _ in self._of(column)):
             return False
         if not self._cohorts:
             return True
-        for shared in {self._cohort_of[row] for row in touched.tolist() if row in self._cohort_of}:
-            own, lower, upper, total = self._cohorts[shared]
-            if np.maximum(lower, upper - self._left[own]).sum() > total + self._tolerance[shared]:
-                return False
-        return True
+        touched = {self._cohort_of[row] for row, _ in self._of(column) if row in self._cohort_of}
+        return all(self._cohort_holds(shared) for shared in touched)
+
+    def _cohort_holds(self, shared: int) -> bool:
+        own, lower, upper, total = self._cohorts[shared]
+        used = (max(low, high - self._left[row]) for row, low, high in zip(own, lower, upper, strict=True))
+        return sum(used) <= total
 
 
 class Steps:

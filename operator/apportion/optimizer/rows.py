@@ -119,7 +119,9 @@ class _Capacity:
         self._groups = np.unique(self._group)
         self._masks = {int(group): options.masks[group].get(at, 0) for group in self._groups}
         self._jobs = {int(group): options.groups[group].like for group in self._groups}
-        self._requests: dict[int, dict[str, int]] = {group: request(job) for group, job in self._jobs.items()}
+        self._requests: dict[int, Shape] = {
+            group: tuple(sorted(request(job).items())) for group, job in self._jobs.items()
+        }
         most = np.zeros(len(options.groups))
         np.maximum.at(most, self._group, self._taken)
         sizes = np.array([group.size for group in options.groups], dtype=np.float64)
@@ -133,18 +135,22 @@ class _Capacity:
 
     def _rows_of(self, draft: Draft, where: str, mask: int, inside: list[int]) -> None:
         """One row per shape, without those that can never bind and those that another implies."""
-        kept: list[tuple[Shape, float, dict[int, int]]] = []
-        for shape in self._shapes(inside):
+        kept: list[tuple[Shape, float, dict[Shape, int]]] = []
+        pods = sorted({self._requests[group] for group in inside})
+        most = dict.fromkeys(pods, 0.0)
+        for group in inside:
+            most[self._requests[group]] += self._most[group]
+        for shape in self._shapes(pods):
             right = self._right(mask, shape)
-            blocks = {group: _blocks(self._requests[group], shape) for group in inside}
-            if sum(count * self._most[group] for group, count in blocks.items()) <= right:
+            each = {pod: _blocks(dict(pod), shape) for pod in pods}
+            if sum(count * most[pod] for pod, count in each.items()) <= right:
                 continue
-            if any(_implies(other, right, blocks) for other in kept):
+            if any(_implies(other, right, each) for other in kept):
                 continue
-            kept.append((shape, right, blocks))
+            kept.append((shape, right, each))
             per_group = np.zeros(int(self._groups[-1]) + 1)
-            for group, count in blocks.items():
-                per_group[group] = count
+            for group in inside:
+                per_group[group] = each[self._requests[group]]
             entries = self._taken * per_group[self._group]
             used = entries > 0
             scale = max(1.0, right) if len(shape) == 1 and shape[0][0] != self._flavor.resource else 1.0
@@ -159,15 +165,14 @@ class _Capacity:
     def _right(self, mask: int, shape: Shape) -> float:
         return float(self._cells.fitting(mask, shape, self._free).sum())
 
-    def _shapes(self, inside: list[int]) -> list[Shape]:
+    def _shapes(self, pods: list[Shape]) -> list[Shape]:
         """Accelerators alone by rising size, then totals of the other resources, then whole pods."""
         resource = self._flavor.resource
-        sizes = sorted({self._requests[group][resource] for group in inside})
-        others = sorted({name for group in inside for name in self._requests[group]} - {resource})
-        whole = sorted({tuple(sorted(self._requests[group].items())) for group in inside})
+        sizes = sorted({dict(pod)[resource] for pod in pods})
+        others = sorted({name for pod in pods for name, _ in pod} - {resource})
         shapes: list[Shape] = [((resource, size),) for size in sizes[:MOST_SHAPES]]
         shapes += [((name, 1),) for name in others]
-        return shapes + [shape for shape in whole[:MOST_SHAPES] if len(shape) > 1]
+        return shapes + [shape for shape in pods[:MOST_SHAPES] if len(shape) > 1]
 
     def _name(self, shape: Shape) -> str:
         amounts = dict(shape)
@@ -183,12 +188,12 @@ def _blocks(amounts: dict[str, int], shape: Shape) -> int:
     return min(amounts.get(name, 0) // amount for name, amount in shape)
 
 
-def _implies(other: tuple[Shape, float, dict[int, int]], right: float, blocks: dict[int, int]) -> bool:
+def _implies(other: tuple[Shape, float, dict[Shape, int]], right: float, blocks: dict[Shape, int]) -> bool:
     """The other row says at least as much: scaled to this right side, it counts every pod at least as high."""
     _, bound, counted = other
     if bound <= 0:
-        return all(counted[group] > 0 for group, count in blocks.items() if count)
-    return all(counted[group] * right >= count * bound for group, count in blocks.items())
+        return all(counted[pod] > 0 for pod, count in blocks.items() if count)
+    return all(counted[pod] * right >= count * bound for pod, count in blocks.items())
 
 
 def _sets(masks: set[int]) -> list[int]:
