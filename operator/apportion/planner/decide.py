@@ -23,12 +23,17 @@ WAITING_RECHECK_SECONDS = 60.0
 def decide(snapshot: Snapshot, policy: Policy) -> Decision:
     """Decide a whole round for all jobs.
 
-    Reads nothing but its arguments; `snapshot.now` is the time. The same snapshot and policy give the same decision, but
-    for a solver that its time limit cut short. Raises nothing for any jobs, nodes or queues: what cannot be decided is kept
-    and explained.
+    Reads nothing but its arguments; `snapshot.now` is the time. The same snapshot and policy give the same decision,
+    but for a solver that its time limit cut short. Raises nothing for any jobs, nodes or queues: what cannot be
+    decided is kept and explained.
     """
     before = {job.key: current_grant(job) for job in snapshot.jobs}
-    states = {job.key: assess(adopted(job, snapshot), snapshot.now) for job in snapshot.jobs}
+    states = {
+        job.key: assess(
+            adopted(job, snapshot), snapshot.now, snapshot.now < snapshot.grace.get(before[job.key].flavor, 0.0)
+        )
+        for job in snapshot.jobs
+    }
     states, terms = standing(snapshot, states, policy)
     settled = replace(snapshot, jobs=tuple(states[job.key].job for job in snapshot.jobs), terms=terms)
     rights = Rights(terms) if policy.mode is Mode.FREEZE else settle(settled, terms)

@@ -37,8 +37,11 @@ class State:
     notices: tuple[Block, ...] = ()
 
 
-def assess(job: Job, now: float) -> State:
-    """Apply the rules in their order: what ends a job, what blocks it, what degrades it."""
+def assess(job: Job, now: float, in_grace: bool = False) -> State:
+    """Apply the rules in their order: what ends a job, what blocks it, what degrades it.
+
+    in_grace: much of its flavor vanished a moment ago; pods that find no room are waited for.
+    """
     job = forget_on_retry(job)
     ended = ended_as(job, now)
     if ended is not None:
@@ -48,7 +51,7 @@ def assess(job: Job, now: float) -> State:
         return State(job, blocked=job.block, touch=False)
     if job.suspended:
         return State(job, blocked=Block("Suspended", "spec.suspend is true"))
-    state = placement(State(job), now)
+    state = State(job) if in_grace else placement(State(job), now)
     state = refusals(state, now)
     state = failing(state, now)
     state = reverted(state, now)
@@ -236,6 +239,8 @@ def base_terms(state: State) -> Terms:
     job = state.job
     running = job.admission is not None and job.admission.replicas > 0
     if state.finished or (state.blocked is not None and state.blocked.reason == "Suspended"):
+        return Terms(candidate=False)
+    if state.blocked is not None and state.blocked.reason == "WorkloadConflict":
         return Terms(candidate=False)
     if state.blocked is not None or job.held or not state.touch:
         return Terms(candidate=running, pinned=running)

@@ -1,0 +1,220 @@
+"""Decisions into requests: status first, then the Deployment, each fenced; nothing for an unchanged job.
+
+Level-based: what is written follows from the decision and the objects as they are, never from what was sent before.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from apportion.kube import kinds, render
+from apportion.kube.client import Api, Refused, Unreachable
+from apportion.kube.cluster import Cluster, priority_class_exists
+from apportion.kube.facts import DELETION_COST, DeploymentFacts
+from apportion.kube.jobs import JobFacts, without_pins
+from apportion.kube.memory import status_of
+from apportion.kube.raw import mapping, without_sentences
+from apportion.model.flavors import Flavor
+from apportion.model.jobs import Job
+from apportion.model.plan import Decision, Outcome, Resize
+from apportion.model.snapshot import Snapshot
+
+CONCURRENCY = 16
+SENTENCE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """What one job's actuation came to. `lost`: a precondition failed or an object is gone; the next round mends it."""
+
+    outcome: Outcome
+    wrote_status: bool = False
+    wrote_workload: bool = False
+    lost: str = ""
+
+
+@dataclass
+class Actuator:
+    """Writes through `api`; `leads` is asked before each request; `written` hears each reply that changed an object."""
+
+    api: Api
+    cluster: Cluster
+    leads: Callable[[], bool]
+    written: Callable[[kinds.Kind, Any], None]
+    step: Callable[[str], Awaitable[None]] | None = None
+    told: dict[str, float] = field(default_factory=dict)
+
+    async def carry_out(self, snapshot: Snapshot, decision: Decision) -> list[Done]:
+        """All shrinks before any grow; inside each group up to sixteen jobs at a time."""
+        jobs = {job.key: job for job in snapshot.jobs}
+        flavors = {flavor.name: flavor for flavor in snapshot.flavors}
+        now = snapshot.now
+        leaving = {resize.key: resize for resize in decision.resizes if resize.wave == 0 and resize.leaving}
+        changes = [
+            _Change(outcome, jobs[outcome.key], flavors.get(outcome.granted.flavor), leaving.get(outcome.key), now)
+            for outcome in decision.outcomes
+        ]
+        first = [change for change in changes if change.gives_room]
+        rest = [change for change in changes if not change.gives_room]
+        return [*await self._all(first), *await self._all(rest)]
+
+    async def _all(self, changes: Iterable["_Change"]) -> list[Done]:
+        gate = asyncio.Semaphore(CONCURRENCY)
+
+        async def one(change: _Change) -> Done | None:
+            async with gate:
+                return await self._one(change)
+
+        work = [one(change) for change in changes if self._has_work(change)]
+        return [done for done in await asyncio.gather(*work) if done is not None]
+
+    def _facts(self, change: "_Change") -> JobFacts | None:
+        entry = self.cluster.entries[kinds.JOB.name].get(change.outcome.key)
+        facts: JobFacts | None = entry.value if entry is not None else None
+        return facts if facts is not None and facts.uid == change.job.uid else None
+
+    def _has_work(self, change: "_Change") -> bool:
+        facts = self._facts(change)
+        if facts is None:
+            return False
+        return self._status_differs(change, facts) or self._workload_work(change, facts) is not None
+
+    async def _one(self, change: "_Change") -> Done | None:
+        facts = self._facts(change)
+        if facts is None or not self.leads():
+            return None
+        wrote_status = wrote_workload = False
+        try:
+            if self._status_differs(change, facts):
+                await self._write_status(change, facts)
+                wrote_status = True
+                await self._at("status")
+            work = self._workload_work(change, facts)
+            if work is not None and self.leads():
+                await work()
+                wrote_workload = True
+                await self._at("workload")
+        except Refused as refused:
+            return Done(change.outcome, wrote_status, wrote_workload, lost=str(refused))
+        except Unreachable as unreachable:
+            return Done(change.outcome, wrote_status, wrote_workload, lost=str(unreachable))
+        return Done(change.outcome, wrote_status, wrote_workload)
+
+    async def _at(self, name: str) -> None:
+        if self.step is not None:
+            await self.step(name)
+
+    def _status_differs(self, change: "_Change", facts: JobFacts) -> bool:
+        """A sentence alone that reads differently is written once in a while only: its numbers are other jobs' news."""
+        status = status_of(change.outcome.memory, facts.generation)
+        known = mapping(facts.raw, "status")
+        if known == status:
+            return False
+        if without_sentences(known) != without_sentences(status):
+            return True
+        return change.now - self.told.get(facts.uid, 0.0) >= SENTENCE_SECONDS
+
+    async def _write_status(self, change: "_Change", facts: JobFacts) -> None:
+        status = status_of(change.outcome.memory, facts.generation)
+        path = kinds.JOB.path(facts.key.namespace, facts.key.name, "status")
+        reply = await self.api.patch(path, render.status_patch(facts.raw, status))
+        self.told[facts.uid] = change.now
+        self.written(kinds.JOB, reply)
+
+    def _workload_work(self, change: "_Change", facts: JobFacts) -> Callable[[], Awaitable[None]] | None:
+        """The one request that brings the Deployment closer to what is granted; None: it is there."""
+        if not change.outcome.touch or facts.model is None:
+            return None
+        job = replace(change.job, memory=change.outcome.memory)
+        deployment = self.cluster.deployment(facts)
+        if deployment is None:
+            return self._creation(change, job, facts)
+        if job.admission is None:
+            return None if deployment.workload.replicas == 0 else self._sized(deployment, 0, change)
+        if change.flavor is None:
+            return None
+        if render.needs_repin(deployment, job):
+            return self._repinned(deployment, job, facts, change)
+        if deployment.workload.replicas == job.admission.replicas:
+            return None
+        return self._sized(deployment, job.admission.replicas, change, render.decision_of(job))
+
+    def _creation(self, change: "_Change", job: Job, facts: JobFacts) -> Callable[[], Awaitable[None]] | None:
+        assert facts.model is not None
+        template = facts.model.spec.template
+        flavor = change.flavor
+        if template is None or job.admission is None or flavor is None:
+            return None
+
+        async def create() -> None:
+            manifest = render.owned_deployment(template, job, flavor, self._priority_class())
+            reply = await self.api.create(kinds.DEPLOYMENT.path(job.key.namespace), manifest)
+            self.written(kinds.DEPLOYMENT, reply)
+
+        return create
+
+    def _sized(
+        self, deployment: DeploymentFacts, replicas: int, change: "_Change", said: dict[str, str] | None = None
+    ) -> Callable[[], Awaitable[None]]:
+        async def size() -> None:
+            await self._mark_leaving(deployment, change)
+            await self._patch(deployment, render.resize(deployment, replicas, said or {}))
+
+        return size
+
+    def _repinned(
+        self, deployment: DeploymentFacts, job: Job, facts: JobFacts, change: "_Change"
+    ) -> Callable[[], Awaitable[None]] | None:
+        """Owned: one patch. Referenced: to 0, and when all pods are gone, pinned and raised."""
+        flavor = change.flavor
+        assert flavor is not None
+        assert facts.model is not None
+        template = facts.model.spec.template
+        if template is not None:
+            patch = render.repin_owned(deployment, template, job, flavor, self._priority_class())
+            return lambda: self._patch(deployment, patch)
+        if deployment.workload.replicas > 0:
+            return lambda: self._patch(deployment, render.resize(deployment, 0, render.decision_of(job)))
+        if change.job.pods:
+            return None
+        clean = without_pins(mapping(deployment.template, "spec"), deployment)
+        return lambda: self._patch(deployment, render.repin_referenced(deployment, clean, job, flavor))
+
+    async def _patch(self, deployment: DeploymentFacts, patch: render.Patch) -> None:
+        path = kinds.DEPLOYMENT.path(deployment.namespace, deployment.workload.name)
+        self.written(kinds.DEPLOYMENT, await self.api.patch(path, patch))
+
+    async def _mark_leaving(self, deployment: DeploymentFacts, change: "_Change") -> None:
+        """Before a shrink, the pods that should go get a lower deletion cost."""
+        if change.leaving is None:
+            return
+        staying = {pod.name: pod for pod in change.job.pods}
+        for name in change.leaving.leaving:
+            pod = staying.get(name)
+            if pod is None or pod.deletion_cost < 0:
+                continue
+            path = kinds.POD.path(deployment.namespace, name)
+            body = {"metadata": {"annotations": {DELETION_COST: "-1"}}}
+            query = {"fieldManager": "apportion"}
+            await self.api.request("PATCH", path, query, body, "application/merge-patch+json")
+
+    def _priority_class(self) -> str | None:
+        name = render.TRAINING_PRIORITY_CLASS
+        return name if priority_class_exists(self.cluster, name) else None
+
+
+@dataclass(frozen=True)
+class _Change:
+    """One job's part of a decision."""
+
+    outcome: Outcome
+    job: Job
+    flavor: Flavor | None
+    leaving: Resize | None
+    now: float
+
+    @property
+    def gives_room(self) -> bool:
+        before, after = self.outcome.current, self.outcome.granted
+        return after.replicas < before.replicas or (before.flavor != after.flavor and before.replicas > 0)

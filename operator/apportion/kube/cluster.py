@@ -1,0 +1,298 @@
+"""The cluster as the operator knows it: facts by kind, kept current by events, frozen into a `Snapshot`.
+
+One writer (the event loop). Objects are parsed once, when they come in; `snapshot` only joins facts.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from apportion.api import InvalidObject
+from apportion.kube import facts, kinds
+from apportion.kube.facts import AutoscalerFacts, DeploymentFacts, NodeFacts, PodFacts, PriorityClassFacts
+from apportion.kube.flavors import classify
+from apportion.kube.jobs import JobFacts, Surroundings, job_facts, translate
+from apportion.kube.kinds import Kind
+from apportion.kube.policies import last_flavors, policy_of, queue_of
+from apportion.kube.raw import Raw, integer, mapping, text, texts
+from apportion.model.flavors import Flavor, Node
+from apportion.model.jobs import Block, Job, JobKey
+from apportion.model.policy import Policy
+from apportion.model.resources import plus
+from apportion.model.snapshot import Snapshot
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One object: identity, version, and what was read of it. `value` None: read, and of no consequence."""
+
+    uid: str
+    version: int
+    value: Any
+    raw: Raw | None = None
+
+
+def _keep(raw: Raw) -> Raw:
+    return {
+        **raw,
+        "metadata": {key: value for key, value in mapping(raw, "metadata").items() if key != "managedFields"},
+    }
+
+
+READERS: Mapping[str, Callable[[Raw], Any]] = {
+    kinds.NODE.name: facts.node_facts,
+    kinds.POD.name: facts.pod_facts,
+    kinds.DEPLOYMENT.name: facts.deployment_facts,
+    kinds.REPLICA_SET.name: facts.replica_set_facts,
+    kinds.AUTOSCALER.name: facts.autoscaler_facts,
+    kinds.PRIORITY_CLASS.name: facts.priority_class_facts,
+    kinds.NAMESPACE.name: lambda raw: texts(raw, "metadata", "labels"),
+    kinds.JOB.name: job_facts,
+    kinds.QUEUE_KIND.name: queue_of,
+    kinds.POLICY.name: policy_of,
+}
+KEEPS_RAW = frozenset({kinds.JOB.name, kinds.QUEUE_KIND.name, kinds.POLICY.name})
+
+
+@dataclass
+class Cluster:
+    """Facts by kind and (namespace, name)."""
+
+    entries: dict[str, dict[Key, Entry]] = field(default_factory=lambda: defaultdict(dict))
+    rejected: dict[tuple[str, Key], str] = field(default_factory=dict)
+
+    def apply(self, kind: Kind, raw: Raw, deleted: bool = False) -> bool:
+        """Take in one object. True if a decision could depend on the difference; our own status writes do not count."""
+        key = (text(raw, "metadata", "namespace") if kind.namespaced else "", text(raw, "metadata", "name"))
+        known = self.entries[kind.name]
+        old = known.get(key)
+        uid, version = text(raw, "metadata", "uid"), _version(raw)
+        if deleted:
+            if old is None or (old.uid != uid and uid):
+                return False
+            del known[key]
+            self.rejected.pop((kind.name, key), None)
+            return True
+        if old is not None and old.uid == uid and version and version < old.version:
+            return False
+        try:
+            value = READERS[kind.name](raw)
+            self.rejected.pop((kind.name, key), None)
+        except InvalidObject as invalid:
+            self.rejected[kind.name, key] = str(invalid)
+            value = old.value if old is not None else None
+        known[key] = Entry(uid, version, value, _keep(raw) if kind.name in KEEPS_RAW else None)
+        return old is None or old.uid != uid or matters(kind, old.value, value)
+
+    def replace_all(self, kind: Kind, raws: Iterable[Raw]) -> bool:
+        """Take in a whole LIST: what is not in it is gone. True if anything mattered."""
+        seen = set()
+        changed = False
+        for raw in raws:
+            key = (text(raw, "metadata", "namespace") if kind.namespaced else "", text(raw, "metadata", "name"))
+            seen.add(key)
+            changed = self.apply(kind, raw) or changed
+        for key in [key for key in self.entries[kind.name] if key not in seen]:
+            del self.entries[kind.name][key]
+            self.rejected.pop((kind.name, key), None)
+            changed = True
+        return changed
+
+    def values(self, kind: Kind) -> list[Any]:
+        return [entry.value for entry in self.entries[kind.name].values() if entry.value is not None]
+
+    def raw(self, kind: Kind, namespace: str, name: str) -> Raw | None:
+        entry = self.entries[kind.name].get((namespace, name))
+        return entry.raw if entry is not None else None
+
+    def policy(self) -> Policy:
+        """The AllocationPolicy, or the defaults where there is none that can be read."""
+        policies = sorted(self.values(kinds.POLICY), key=lambda policy: (policy.name != "default", policy.name))
+        return policies[0] if policies else Policy()
+
+    def deployment(self, job: JobFacts) -> DeploymentFacts | None:
+        """The job's Deployment: the one it owns, or the one it names."""
+        name = job.key.name
+        if job.model is not None and job.model.spec.workload_ref is not None:
+            name = job.model.spec.workload_ref.name
+        entry = self.entries[kinds.DEPLOYMENT.name].get((job.key.namespace, name))
+        found: DeploymentFacts | None = entry.value if entry is not None else None
+        return found
+
+    def snapshot(self, now: float, grace: Mapping[str, float] | None = None) -> Snapshot:
+        """Join the facts. Pure in them: the same facts and time give an equal snapshot."""
+        return _Join(self, self.policy()).snapshot(now, dict(grace or {}))
+
+
+def _version(raw: Raw) -> int:
+    """resourceVersion as a number: only for telling older from newer of one uid, as Kubernetes 1.35 allows."""
+    version = text(raw, "metadata", "resourceVersion")
+    return int(version) if version.isdecimal() else 0
+
+
+def matters(kind: Kind, old: Any, new: Any) -> bool:
+    """Could a decision differ? A TrainingJob's or policy's own status is ours; the rest of the facts counts."""
+    if isinstance(old, JobFacts) and isinstance(new, JobFacts):
+        same_ask = old.generation == new.generation and old.annotations == new.annotations and old.error == new.error
+        return not same_ask or old.deleting != new.deleting or old.memory.admission != new.memory.admission
+    if isinstance(old, DeploymentFacts) and isinstance(new, DeploymentFacts):
+        return replace(old, resource_version="") != replace(new, resource_version="")
+    return bool(old != new)
+
+
+class _Join:
+    """One snapshot in the making."""
+
+    def __init__(self, cluster: Cluster, policy: Policy) -> None:
+        self.cluster = cluster
+        self.policy = policy
+        self.deployment_of = {
+            entry.uid: entry.value.deployment_uid for entry in cluster.entries[kinds.REPLICA_SET.name].values()
+        }
+        self.classes = {found.name: found for found in cluster.values(kinds.PRIORITY_CLASS)}
+        self.warnings = list(cluster.rejected.values())
+
+    def snapshot(self, now: float, grace: dict[str, float]) -> Snapshot:
+        jobs, owners = self.jobs()
+        nodes, flavors = self.nodes(owners)
+        rounds = [job.admission.round for job in jobs if job.admission is not None]
+        status = self.policy_status()
+        return Snapshot(
+            now=now,
+            nodes=tuple(sorted(nodes, key=lambda node: node.name)),
+            flavors=last_flavors(flavors, self.policy.flavors),
+            jobs=tuple(jobs),
+            queues=tuple(sorted(self.cluster.values(kinds.QUEUE_KIND), key=lambda queue: queue.name)),
+            round=max([*rounds, integer(status, "round")], default=0),
+            grace=grace,
+            warnings=tuple(self.warnings),
+        )
+
+    def policy_status(self) -> Raw:
+        raw = self.cluster.raw(kinds.POLICY, "", self.policy.name)
+        return mapping(raw, "status")
+
+    def jobs(self) -> tuple[list[Job], dict[str, JobKey]]:
+        """All jobs in name order, and which Deployment uid belongs to which of them."""
+        facts_of: list[JobFacts] = sorted(
+            (job for job in self.cluster.values(kinds.JOB) if not job.deleting), key=lambda job: job.key
+        )
+        conflicts = self.conflicts(facts_of)
+        deployments = {job.key: self.cluster.deployment(job) for job in facts_of}
+        owners = {
+            found.workload.uid: key for key, found in deployments.items() if found is not None and key not in conflicts
+        }
+        pods = self.pods_by(owners)
+        jobs = []
+        for job in facts_of:
+            found = deployments[job.key]
+            around = Surroundings(
+                deployment=found,
+                pods=pods.get(job.key, ()),
+                namespace_labels=self.namespace(job.key.namespace),
+                priority_classes=self.classes,
+                catalog=self.policy.flavors,
+                conflict=conflicts.get(job.key),
+            )
+            jobs.append(translate(job, around))
+        return jobs, owners
+
+    def namespace(self, name: str) -> Mapping[str, str]:
+        entry = self.cluster.entries[kinds.NAMESPACE.name].get(("", name))
+        return entry.value if entry is not None else {"kubernetes.io/metadata.name": name}
+
+    def pods_by(self, owners: Mapping[str, JobKey]) -> dict[JobKey, list[PodFacts]]:
+        pods: dict[JobKey, list[PodFacts]] = defaultdict(list)
+        for pod in self.cluster.values(kinds.POD):
+            owner = owners.get(self.deployment_of.get(pod.owner_uid, ""))
+            if owner is not None:
+                pods[owner].append(pod)
+        return pods
+
+    def conflicts(self, jobs: list[JobFacts]) -> dict[JobKey, Block]:
+        """Jobs that keep their hands off: a second job on one Deployment, an autoscaler on it, another's object."""
+        found: dict[JobKey, Block] = {}
+        scaled: dict[Key, AutoscalerFacts] = {
+            (a.namespace, a.deployment): a for a in self.cluster.values(kinds.AUTOSCALER)
+        }
+        first: dict[Key, JobFacts] = {}
+        for job in sorted(jobs, key=lambda job: (job.created, job.key)):
+            if job.model is None:
+                continue
+            deployment = self.cluster.deployment(job)
+            reference = job.model.spec.workload_ref
+            name = reference.name if reference is not None else job.key.name
+            target = (job.key.namespace, name)
+            if target in first:
+                message = f"Deployment {name!r} belongs to the older TrainingJob {first[target].key.name!r}"
+                found[job.key] = Block("WorkloadConflict", message)
+                continue
+            if reference is None and deployment is not None and deployment.job_uid != job.uid:
+                message = f"Deployment {name!r} exists and was not created for this job"
+                found[job.key] = Block("WorkloadConflict", message)
+                continue
+            if reference is not None and deployment is not None and deployment.job_uid:
+                message = f"Deployment {name!r} is owned by another TrainingJob"
+                found[job.key] = Block("WorkloadConflict", message)
+                continue
+            first[target] = job
+            if target in scaled:
+                message = f"HorizontalPodAutoscaler {scaled[target].name!r} drives the replicas of Deployment {name!r}"
+                found[job.key] = Block("WorkloadConflict", message)
+        return found
+
+    def nodes(self, owners: Mapping[str, JobKey]) -> tuple[list[Node], list[Flavor]]:
+        """Nodes with their flavor and what foreign pods hold on them; DRA nodes are left out, and reported."""
+        foreign: dict[str, dict[str, int]] = defaultdict(dict)
+        claimed: set[str] = set()
+        for pod in self.cluster.values(kinds.POD):
+            if pod.holds is None:
+                continue
+            if pod.claims:
+                claimed.add(pod.holds)
+            if self.deployment_of.get(pod.owner_uid, "") not in owners:
+                foreign[pod.holds] = plus(foreign[pod.holds], pod.pod.requests)
+        nodes, flavors = [], {}
+        for node in self.cluster.values(kinds.NODE):
+            node_, flavor = self.node(node, foreign.get(node.name, {}), node.name in claimed)
+            nodes.append(node_)
+            if flavor is not None:
+                flavors[flavor.name] = flavor
+        return nodes, list(flavors.values())
+
+    def node(self, node: NodeFacts, foreign: Mapping[str, int], claimed: bool) -> tuple[Node, Flavor | None]:
+        found = classify(node.allocatable or node.capacity, node.labels, self.policy.flavors)
+        flavor, why_not = found.flavor, found.why_not
+        if claimed:
+            flavor, why_not = None, "its accelerators are claimed through DRA"
+        if why_not:
+            self.warnings.append(f"node {node.name}: {why_not}")
+        self.unhealthy(node, flavor)
+        return (
+            Node(
+                name=node.name,
+                flavor=flavor.name if flavor else None,
+                allocatable=node.allocatable,
+                foreign=foreign,
+                labels={**node.labels, "metadata.name": node.name},
+                taints=node.taints,
+                placeable=node.placeable and flavor is not None,
+                why_not=why_not or node.why_not,
+                uid=node.uid,
+            ),
+            flavor,
+        )
+
+    def unhealthy(self, node: NodeFacts, flavor: Flavor | None) -> None:
+        if flavor is None or flavor.resource == "cpu":
+            return
+        broken = node.capacity.get(flavor.resource, 0) - node.allocatable.get(flavor.resource, 0)
+        if broken > 0:
+            self.warnings.append(f"node {node.name}: {broken} of its {flavor.resource} are not healthy")
+
+
+def priority_class_exists(cluster: Cluster, name: str) -> bool:
+    return any(isinstance(c, PriorityClassFacts) and c.name == name for c in cluster.values(kinds.PRIORITY_CLASS))

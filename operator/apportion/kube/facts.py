@@ -1,0 +1,247 @@
+"""Nodes, pods, ReplicaSets, Deployments and autoscalers as the few facts that a snapshot needs. Parsing is total."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from apportion.api.names import DECISION, FLAVOR, MANAGED, REPLICAS
+from apportion.kube.podspec import requests, taint
+from apportion.kube.raw import Raw, amounts, at, integer, mapping, mappings, seconds, text, texts
+from apportion.model.jobs import Pod, Workload
+from apportion.model.resources import Amounts
+from apportion.model.selection import Taint
+
+PINS = "apportion.dev/pins"
+TEMPLATE = "apportion.dev/template"
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+LIFECYCLE_TAINTS = (
+    "node.kubernetes.io/not-ready",
+    "node.kubernetes.io/unreachable",
+    "node.kubernetes.io/unschedulable",
+)
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    name: str
+    uid: str
+    labels: Mapping[str, str]
+    taints: tuple[Taint, ...]
+    allocatable: Amounts
+    capacity: Amounts
+    placeable: bool
+    why_not: str
+
+
+def node_facts(raw: Raw) -> NodeFacts:
+    """Ready, not cordoned, not being deleted; allocatable, not capacity: a broken device is gone from it."""
+    why_not = ""
+    ready = next((c for c in mappings(raw, "status", "conditions") if text(c, "type") == "Ready"), {})
+    if at(raw, "metadata", "deletionTimestamp"):
+        why_not = "is being deleted"
+    elif at(raw, "spec", "unschedulable") is True:
+        why_not = "is cordoned"
+    elif text(ready, "status") != "True":
+        why_not = "is not ready"
+    taints = tuple(taint(entry) for entry in mappings(raw, "spec", "taints"))
+    return NodeFacts(
+        name=text(raw, "metadata", "name"),
+        uid=text(raw, "metadata", "uid"),
+        labels=texts(raw, "metadata", "labels"),
+        taints=tuple(entry for entry in taints if entry.key not in LIFECYCLE_TAINTS),
+        allocatable=amounts(raw, "status", "allocatable"),
+        capacity=amounts(raw, "status", "capacity"),
+        placeable=not why_not,
+        why_not=why_not,
+    )
+
+
+@dataclass(frozen=True)
+class PodFacts:
+    """A pod with its owner (a ReplicaSet's uid or ""); `holds` is the node where its requests count, or None."""
+
+    namespace: str
+    pod: Pod
+    owner_uid: str
+    holds: str | None
+    claims: bool
+    priority_preempts: bool
+
+
+def pod_facts(raw: Raw) -> PodFacts | None:
+    """None for a pod that has ended: it holds nothing."""
+    phase = text(raw, "status", "phase") or "Pending"
+    if phase in ("Succeeded", "Failed"):
+        return None
+    spec = mapping(raw, "spec")
+    node = text(spec, "nodeName") or None
+    nominated = text(raw, "status", "nominatedNodeName") or None
+    main = main_container(raw)
+    ended = mapping(main, "lastState", "terminated") or mapping(main, "state", "terminated")
+    exit_code = ended.get("exitCode")
+    conditions = {text(c, "type"): c for c in mappings(raw, "status", "conditions")}
+    ready = conditions.get("Ready", {})
+    is_ready = text(ready, "status") == "True"
+    scheduled = conditions.get("PodScheduled", {})
+    waits = text(scheduled, "status") == "False"
+    pod = Pod(
+        name=text(raw, "metadata", "name"),
+        uid=text(raw, "metadata", "uid"),
+        node=node,
+        requests=requests(spec),
+        created=seconds(raw, "metadata", "creationTimestamp") or 0.0,
+        phase=phase,
+        ready=is_ready,
+        terminating=at(raw, "metadata", "deletionTimestamp") is not None,
+        restarts=sum(integer(c, "restartCount") for c in mappings(raw, "status", "containerStatuses")),
+        exit_code=exit_code if isinstance(exit_code, int) and not isinstance(exit_code, bool) else None,
+        exited_at=seconds(ended, "finishedAt"),
+        waiting_reason=text(main, "state", "waiting", "reason"),
+        unschedulable=text(scheduled, "message") if waits else "",
+        deletion_cost=deletion_cost(texts(raw, "metadata", "annotations")),
+        ready_since=seconds(ready, "lastTransitionTime") if is_ready else None,
+    )
+    return PodFacts(
+        namespace=text(raw, "metadata", "namespace"),
+        pod=pod,
+        owner_uid=controller_uid(raw, "ReplicaSet"),
+        holds=node or nominated,
+        claims=bool(list(mappings(spec, "resourceClaims"))),
+        priority_preempts=text(spec, "preemptionPolicy") != "Never" and integer(spec, "priority") > 0,
+    )
+
+
+def main_container(raw: Raw) -> Raw:
+    """The status of the first container of the spec: its end is the run's."""
+    first = next((text(c, "name") for c in mappings(raw, "spec", "containers")), "")
+    return next((c for c in mappings(raw, "status", "containerStatuses") if text(c, "name") == first), {})
+
+
+def deletion_cost(annotations: Mapping[str, str]) -> int:
+    try:
+        return int(annotations.get(DELETION_COST, "0"))
+    except ValueError:
+        return 0
+
+
+def controller_uid(raw: Raw, kind: str) -> str:
+    """The uid of the controlling owner, if it is of this kind."""
+    for owner in mappings(raw, "metadata", "ownerReferences"):
+        if owner.get("controller") is True and text(owner, "kind") == kind:
+            return text(owner, "uid")
+    return ""
+
+
+@dataclass(frozen=True)
+class DeploymentFacts:
+    """A Deployment: `managed` is the editor's consent, `job_uid` the TrainingJob that owns it ("": none)."""
+
+    namespace: str
+    workload: Workload
+    managed: bool
+    job_uid: str
+    template: Raw
+    resource_version: str
+    annotations: Mapping[str, str]
+
+
+def deployment_facts(raw: Raw) -> DeploymentFacts:
+    annotations = texts(raw, "metadata", "annotations")
+    template = mapping(raw, "spec", "template")
+    job_uid = controller_uid(raw, "TrainingJob")
+    granted = annotations.get(REPLICAS, "")
+    decision = annotations.get(DECISION)
+    pinned = texts(template, "metadata", "annotations").get(FLAVOR)
+    return DeploymentFacts(
+        namespace=text(raw, "metadata", "namespace"),
+        workload=Workload(
+            name=text(raw, "metadata", "name"),
+            uid=text(raw, "metadata", "uid"),
+            replicas=integer(raw, "spec", "replicas", default=1),
+            owned=bool(job_uid),
+            flavor=None if decision is None else pinned or "",
+            decision=decision,
+            granted=int(granted) if granted.isdecimal() and len(granted) < 10 else None,
+            template_hash=annotations.get(TEMPLATE, ""),
+            pins=annotations.get(PINS, ""),
+            has_annotations=bool(annotations),
+            editor=last_editor(raw),
+            refusal=refusal(raw),
+            recreate=text(raw, "spec", "strategy", "type") == "Recreate",
+        ),
+        managed=texts(raw, "metadata", "labels").get(MANAGED) == "true",
+        job_uid=job_uid,
+        template=template,
+        resource_version=text(raw, "metadata", "resourceVersion"),
+        annotations=annotations,
+    )
+
+
+def last_editor(raw: Raw) -> str:
+    """The field manager that last wrote the spec's replicas or its template; status writers do not count."""
+    latest = ("", "")
+    for entry in mappings(raw, "metadata", "managedFields"):
+        if text(entry, "subresource") == "status":
+            continue
+        fields = mapping(entry, "fieldsV1")
+        spec = mapping(fields, "f:spec")
+        if not fields or "f:replicas" in spec or "f:template" in spec:
+            latest = max(latest, (text(entry, "time"), text(entry, "manager")))
+    return latest[1]
+
+
+def refusal(raw: Raw) -> str:
+    """Why pods could not be created (ResourceQuota, admission), as the Deployment's controller reports it."""
+    for condition in mappings(raw, "status", "conditions"):
+        if text(condition, "type") == "ReplicaFailure" and text(condition, "status") == "True":
+            return text(condition, "message") or text(condition, "reason") or "pods could not be created"
+    return ""
+
+
+@dataclass(frozen=True)
+class ReplicaSetFacts:
+    uid: str
+    deployment_uid: str
+
+
+def replica_set_facts(raw: Raw) -> ReplicaSetFacts:
+    return ReplicaSetFacts(text(raw, "metadata", "uid"), controller_uid(raw, "Deployment"))
+
+
+@dataclass(frozen=True)
+class AutoscalerFacts:
+    namespace: str
+    name: str
+    deployment: str
+
+
+def autoscaler_facts(raw: Raw) -> AutoscalerFacts:
+    target = mapping(raw, "spec", "scaleTargetRef")
+    deployment = text(target, "name") if text(target, "kind") == "Deployment" else ""
+    return AutoscalerFacts(text(raw, "metadata", "namespace"), text(raw, "metadata", "name"), deployment)
+
+
+@dataclass(frozen=True)
+class PriorityClassFacts:
+    name: str
+    value: int
+    preempts: bool
+    is_default: bool
+
+
+def priority_class_facts(raw: Raw) -> PriorityClassFacts:
+    return PriorityClassFacts(
+        text(raw, "metadata", "name"),
+        integer(raw, "value"),
+        text(raw, "preemptionPolicy") != "Never",
+        raw.get("globalDefault") is True,
+    )
+
+
+def pins_of(workload: Workload) -> dict[str, object]:
+    """What we added to the template: the nodeSelector keys and tolerations, to be taken off when the flavor changes."""
+    try:
+        pins = json.loads(workload.pins) if workload.pins else {}
+    except ValueError:
+        return {}
+    return pins if isinstance(pins, dict) else {}

@@ -1,0 +1,100 @@
+"""status of a TrainingJob into the planner's memory and back. Reading is lenient: a forged status is no error."""
+
+from typing import Any
+
+from apportion.kube.raw import Raw, integer, mapping, mappings, seconds, text, timestamp
+from apportion.model.jobs import Admission, Backoff, Condition, Memory
+
+LONGEST_MESSAGE = 2000
+
+
+def read_memory(raw: Raw) -> Memory:
+    status = mapping(raw, "status")
+    return Memory(
+        phase=text(status, "phase"),
+        admission=read_admission(status),
+        replicas=integer(status, "replicas"),
+        restarts=max(0, integer(status, "restarts")),
+        ready_restarts=max(0, integer(status, "readyRestarts")),
+        reverts=tuple(at for entry in listed(status, "revertedAt") if (at := seconds({"at": entry}, "at")) is not None),
+        retried=text(status, "retried"),
+        queued_since=seconds(status, "queuedSince"),
+        backoff=tuple(read_backoff(entry) for entry in mappings(status, "backoff")),
+        conditions=tuple(read_condition(entry) for entry in mappings(status, "conditions")),
+        message=text(status, "message"),
+    )
+
+
+def listed(raw: Raw, key: str) -> list[Any]:
+    value = raw.get(key)
+    return value if isinstance(value, list) else []
+
+
+def read_admission(status: Raw) -> Admission | None:
+    raw = mapping(status, "admission")
+    flavor, replicas = text(raw, "flavor"), integer(raw, "replicas")
+    if not flavor or replicas <= 0:
+        return None
+    return Admission(flavor, replicas, integer(raw, "round"), seconds(raw, "since") or 0.0)
+
+
+def read_backoff(raw: Raw) -> Backoff:
+    return Backoff(text(raw, "flavor"), integer(raw, "failures"), seconds(raw, "until") or 0.0)
+
+
+def read_condition(raw: Raw) -> Condition:
+    return Condition(
+        text(raw, "type"),
+        text(raw, "status") == "True",
+        text(raw, "reason"),
+        text(raw, "message"),
+        seconds(raw, "lastTransitionTime") or 0.0,
+    )
+
+
+def status_of(memory: Memory, generation: int) -> dict[str, Any]:
+    """The whole status as it is written; what is empty is left out."""
+    status: dict[str, Any] = {
+        "phase": memory.phase,
+        "replicas": memory.replicas,
+        "restarts": memory.restarts,
+        "message": shortened(memory.message),
+        "observedGeneration": generation,
+        "conditions": [condition_of(condition, generation) for condition in memory.conditions],
+    }
+    if memory.admission is not None:
+        status["admission"] = {
+            "flavor": memory.admission.flavor,
+            "replicas": memory.admission.replicas,
+            "round": memory.admission.round,
+            "since": timestamp(memory.admission.since),
+        }
+    if memory.queued_since is not None:
+        status["queuedSince"] = timestamp(memory.queued_since)
+    if memory.ready_restarts:
+        status["readyRestarts"] = memory.ready_restarts
+    if memory.reverts:
+        status["revertedAt"] = [timestamp(at) for at in memory.reverts]
+    if memory.retried:
+        status["retried"] = memory.retried[:1024]
+    if memory.backoff:
+        status["backoff"] = [
+            {"flavor": entry.flavor, "failures": entry.failures, "until": timestamp(entry.until)}
+            for entry in memory.backoff
+        ]
+    return status
+
+
+def condition_of(condition: Condition, generation: int) -> dict[str, Any]:
+    return {
+        "type": condition.type,
+        "status": "True" if condition.status else "False",
+        "reason": condition.reason,
+        "message": shortened(condition.message),
+        "lastTransitionTime": timestamp(condition.since)[:19] + "Z",
+        "observedGeneration": generation,
+    }
+
+
+def shortened(message: str) -> str:
+    return message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 3] + "..."

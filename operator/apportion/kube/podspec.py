@@ -1,0 +1,98 @@
+"""What a pod spec asks of a node, as the scheduler counts it."""
+
+from collections.abc import Iterable
+
+from apportion.kube.raw import Raw, amounts, mapping, mappings, text, texts
+from apportion.model.resources import CPU, MEMORY, PODS, Amounts, plus
+from apportion.model.selection import NodeChoice, Requirement, Taint, Toleration
+
+NOT_ACCELERATORS = frozenset({CPU, MEMORY, PODS, "ephemeral-storage", "storage"})
+
+
+def requests(spec: Raw) -> dict[str, int]:
+    """One pod's requests: containers and sidecars together, or an init container at its turn if that is more; overhead.
+
+    As in the scheduler (KEP-753): a restartable init container (sidecar) counts from its turn on.
+    """
+    running: Amounts = {}
+    for container in mappings(spec, "containers"):
+        running = plus(running, of_container(container))
+    sidecars: Amounts = {}
+    starting: Amounts = {}
+    for container in mappings(spec, "initContainers"):
+        asked = of_container(container)
+        if text(container, "restartPolicy") == "Always":
+            sidecars = plus(sidecars, asked)
+            starting = most(starting, sidecars)
+        else:
+            starting = most(starting, plus(sidecars, asked))
+    needed = plus(most(plus(running, sidecars), starting), amounts(spec, "overhead"))
+    return {**needed, PODS: 1}
+
+
+def of_container(container: Raw) -> dict[str, int]:
+    """Requests, and limits where nothing is requested: the API server's default, which a template in a file lacks."""
+    return {**amounts(container, "resources", "limits"), **amounts(container, "resources", "requests")}
+
+
+def most(left: Amounts, right: Amounts) -> dict[str, int]:
+    return {name: max(left.get(name, 0), right.get(name, 0)) for name in {*left, *right}}
+
+
+def accelerator_resources(needed: Amounts) -> list[str]:
+    """Extended resources: a name with a domain that is not Kubernetes' own."""
+    return sorted(
+        name
+        for name in needed
+        if name not in NOT_ACCELERATORS and "/" in name and not name.startswith(("kubernetes.io/", "hugepages-"))
+    )
+
+
+def node_choice(spec: Raw, extra: tuple[Requirement, ...] = ()) -> NodeChoice:
+    """nodeSelector, required node affinity and tolerations; preferences do not count."""
+    terms = list(mappings(spec, "affinity", "nodeAffinity", *REQUIRED, "nodeSelectorTerms"))
+    return NodeChoice(
+        selector=tuple(sorted(texts(spec, "nodeSelector").items())),
+        alternatives=tuple(tuple(requirements(term)) for term in terms),
+        requirements=extra,
+        tolerations=tuple(toleration(raw) for raw in mappings(spec, "tolerations")),
+    )
+
+
+REQUIRED = ("requiredDuringSchedulingIgnoredDuringExecution",)
+
+
+def requirements(term: Raw) -> Iterable[Requirement]:
+    """matchFields knows only metadata.name: treated as the label that every node carries under that name."""
+    for expression in (*mappings(term, "matchExpressions"), *mappings(term, "matchFields")):
+        raw = mapping(expression).get("values")
+        values = tuple(str(value) for value in raw) if isinstance(raw, list) else ()
+        yield Requirement(text(expression, "key"), text(expression, "operator"), values)
+
+
+def toleration(raw: Raw) -> Toleration:
+    return Toleration(text(raw, "key"), text(raw, "operator") or "Equal", text(raw, "value"), text(raw, "effect"))
+
+
+def taint(raw: Raw) -> Taint:
+    return Taint(text(raw, "key"), text(raw, "value"), text(raw, "effect") or "NoSchedule")
+
+
+def unmodelled(spec: Raw) -> list[str]:
+    """Constraints that the program does not know: pods may stay Pending for their sake."""
+    found = []
+    if mapping(spec, "affinity", "podAntiAffinity").get(REQUIRED[0]):
+        found.append("required pod anti-affinity")
+    if mapping(spec, "affinity", "podAffinity").get(REQUIRED[0]):
+        found.append("required pod affinity")
+    if any(text(c, "whenUnsatisfiable") != "ScheduleAnyway" for c in mappings(spec, "topologySpreadConstraints")):
+        found.append("topology spread constraints")
+    if any(mapping(volume, "persistentVolumeClaim") for volume in mappings(spec, "volumes")):
+        found.append("persistent volumes, which may be zonal")
+    if any(
+        mapping(port) and port.get("hostPort") for c in mappings(spec, "containers") for port in mappings(c, "ports")
+    ):
+        found.append("host ports")
+    if list(mappings(spec, "resourceClaims")):
+        found.append("resource claims (DRA)")
+    return found

@@ -1,0 +1,82 @@
+"""Queue and AllocationPolicy objects into the model."""
+
+from collections.abc import Sequence
+
+from apportion.api import parse_allocation_policy, parse_queue
+from apportion.api.common import LabelSelector
+from apportion.kube.raw import Raw
+from apportion.model.flavors import Flavor
+from apportion.model.policy import Mode, Objective, Policy, SolverLimits, Stability
+from apportion.model.queues import Queue, Quota
+from apportion.model.selection import Requirement, Toleration
+
+
+def queue_of(raw: Raw) -> Queue:
+    """Raises InvalidObject."""
+    queue = parse_queue({key: value for key, value in raw.items() if key != "status"})
+    spec = queue.spec
+    return Queue(
+        name=queue.metadata.name,
+        cohort=spec.cohort or "",
+        weight=float(spec.weight),
+        quotas=tuple(Quota(q.name, q.nominal_quota, q.borrowing_limit, q.lending_limit) for q in spec.flavors),
+        namespaces=None if spec.namespace_selector is None else selector(spec.namespace_selector),
+        allowed_priority_classes=(
+            None if spec.allowed_priority_classes is None else tuple(spec.allowed_priority_classes)
+        ),
+        uid=queue.metadata.uid,
+        generation=queue.metadata.generation,
+    )
+
+
+def selector(labels: LabelSelector) -> tuple[Requirement, ...]:
+    exact = [Requirement(key, "In", (value,)) for key, value in sorted(labels.match_labels.items())]
+    rules = [Requirement(e.key, e.operator, tuple(e.values)) for e in labels.match_expressions]
+    return (*exact, *rules)
+
+
+def policy_of(raw: Raw) -> Policy:
+    """Raises InvalidObject."""
+    policy = parse_allocation_policy({key: value for key, value in raw.items() if key != "status"})
+    spec = policy.spec
+    return Policy(
+        name=policy.metadata.name,
+        mode=Mode(spec.mode),
+        objective=Objective(
+            float(spec.objective.exponent), float(spec.objective.admission_worth), float(spec.objective.size_exponent)
+        ),
+        stability=Stability(
+            float(spec.stability.change_margin),
+            float(spec.stability.expected_hold_seconds),
+            float(spec.stability.fewest_moves_within),
+        ),
+        flavors=tuple(
+            Flavor(
+                name=flavor.name,
+                resource=flavor.resource or "",
+                node_selector=tuple(sorted(flavor.node_selector.items())),
+                tolerations=tuple(
+                    Toleration(t.key or "", t.operator, t.value or "", t.effect or "") for t in flavor.tolerations
+                ),
+                speed=1.0 if flavor.speed is None else float(flavor.speed),
+                price_per_hour=_number(flavor.price_per_hour),
+                watts=_number(flavor.watts),
+                idle_watts=_number(flavor.idle_watts),
+            )
+            for flavor in spec.flavors
+        ),
+        solver=SolverLimits(float(spec.solver.time_limit_seconds), float(spec.solver.gap)),
+        uid=policy.metadata.uid,
+        generation=policy.metadata.generation,
+    )
+
+
+def _number(value: object) -> float | None:
+    return None if value is None else float(str(value))
+
+
+def last_flavors(flavors: Sequence[Flavor], catalog: Sequence[Flavor]) -> tuple[Flavor, ...]:
+    """Discovered and catalog flavors that nodes carry, in name order, and catalog entries that no node carries yet."""
+    by_name = {flavor.name: flavor for flavor in catalog if flavor.resource}
+    by_name.update({flavor.name: flavor for flavor in flavors})
+    return tuple(by_name[name] for name in sorted(by_name))
