@@ -422,8 +422,8 @@ def test_values_arrive_as_python_values():
                 "phase": "Running",
                 "admission": {"flavor": "a100", "replicas": 4, "round": 7, "since": "2026-01-01T00:00:00Z"},
                 "backoff": [{"flavor": "h100", "failures": 2, "until": "2026-01-01T01:00:00.5+01:00"}],
-                "reverts": 1,
-                "failures": 3,
+                "revertedAt": ["2026-01-01T00:00:00Z"],
+                "readyRestarts": 3,
             },
         }
     )
@@ -435,7 +435,7 @@ def test_values_arrive_as_python_values():
     assert job.status.admission is not None
     assert job.status.admission.since == 1767225600.0
     assert job.status.backoff[0].until == 1767225600.5
-    assert (job.status.reverts, job.status.failures) == (1, 3)
+    assert (job.status.reverted_at, job.status.ready_restarts) == ((1767225600.0,), 3)
 
 
 @pytest.mark.parametrize("time", ["yesterday", "2026-01-01T00:00:00", 1767225600, "2026-13-01T00:00:00Z"])
