@@ -42,7 +42,6 @@ class Actuator:
     cluster: Cluster
     leads: Callable[[], bool]
     written: Callable[[kinds.Kind, Any], None]
-    step: Callable[[str], Awaitable[None]] | None = None
     told: dict[str, float] = field(default_factory=dict)
 
     async def carry_out(self, snapshot: Snapshot, decision: Decision) -> list[Done]:
@@ -89,21 +88,15 @@ class Actuator:
             if self._status_differs(change, facts):
                 await self._write_status(change, facts)
                 wrote_status = True
-                await self._at("status")
             work = self._workload_work(change, facts)
             if work is not None and self.leads():
                 await work()
                 wrote_workload = True
-                await self._at("workload")
         except Refused as refused:
             return Done(change.outcome, wrote_status, wrote_workload, lost=str(refused))
         except Unreachable as unreachable:
             return Done(change.outcome, wrote_status, wrote_workload, lost=str(unreachable))
         return Done(change.outcome, wrote_status, wrote_workload)
-
-    async def _at(self, name: str) -> None:
-        if self.step is not None:
-            await self.step(name)
 
     def _status_differs(self, change: "_Change", facts: JobFacts) -> bool:
         """A sentence alone that reads differently is written once in a while only: its numbers are other jobs' news."""

@@ -159,7 +159,7 @@ async def connect(kubeconfig: str | None = None, context: str | None = None, tim
         if kubeconfig is None and context is None and _in_cluster():
             k8s_config.load_incluster_config(client_configuration=configuration)
         else:
-            if kubeconfig is not None and not Path(kubeconfig).expanduser().is_file():
+            if kubeconfig is not None and not _is_file(kubeconfig):
                 raise NoConfiguration(f"kubeconfig {kubeconfig}: there is no such file")
             await k8s_config.load_kube_config(
                 config_file=kubeconfig, context=context, client_configuration=configuration, persist_config=False
@@ -173,4 +173,8 @@ async def connect(kubeconfig: str | None = None, context: str | None = None, tim
 
 
 def _in_cluster() -> bool:
-    return Path("/var/run/secrets/kubernetes.io/serviceaccount/token").is_file()
+    return _is_file("/var/run/secrets/kubernetes.io/serviceaccount/token")
+
+
+def _is_file(path: str) -> bool:
+    return Path(path).expanduser().is_file()

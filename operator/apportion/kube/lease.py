@@ -1,7 +1,7 @@
 """Leader election by one Lease, with fencing by a monotonic clock.
 
-A leader renews every third of the duration. Whoever was not renewed within `duration` by its own monotonic clock no longer
-leads, whether or not it knows of a successor: a process that was stopped finds out before its next patch. Others wait until
+A leader renews every third of the duration. Whoever was not renewed in time by its own monotonic clock no longer leads,
+whether or not it knows of a successor: a process that was stopped finds out before its next patch. Others wait until
 they have seen the same lease unchanged for its duration by their own clock; wall clocks are never compared.
 """
 
@@ -36,7 +36,7 @@ class Election:
         return self.monotonic() < self._renewed_at + self.duration_seconds * 0.8
 
     async def tick(self) -> bool:
-        """Try to take or renew the lease; True if this process leads. Raises Refused or Unreachable but for lost races."""
+        """Try to take or renew the lease; True if this process leads. Raises Refused, Unreachable."""
         started = self.monotonic()
         try:
             lease = await self.api.get(LEASE.path(self.namespace, self.name))

@@ -1,0 +1,76 @@
+"""A decision as a stable document (docs/reference/decision.md)."""
+
+import math
+from typing import Any
+
+from apportion.api.names import API_VERSION
+from apportion.model.plan import Decision, Grant
+from apportion.model.snapshot import Snapshot
+
+
+def decision_document(snapshot: Snapshot, decision: Decision, warnings: tuple[str, ...] = ()) -> dict[str, Any]:
+    """kind Decision: plain JSON values, lists in name order, the same for the same decision but for solveSeconds."""
+    plan = decision.plan
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Decision",
+        "status": str(plan.status),
+        "method": plan.method,
+        "round": decision.round,
+        "objective": plan.objective,
+        "bound": plan.bound,
+        "gap": plan.gap if math.isfinite(plan.gap) else None,
+        "allocations": [
+            {
+                "namespace": outcome.key.namespace,
+                "name": outcome.key.name,
+                "flavor": outcome.target.flavor or None,
+                "replicas": outcome.target.replicas,
+                "current": _grant(outcome.current),
+                "reason": outcome.reason,
+                "message": outcome.message,
+            }
+            for outcome in decision.outcomes
+        ],
+        "resizes": [
+            {
+                "namespace": resize.key.namespace,
+                "name": resize.key.name,
+                "kind": resize.kind,
+                "from": _grant(resize.current),
+                "to": _grant(resize.target),
+                "wave": resize.wave,
+            }
+            for resize in decision.resizes
+        ],
+        "capacity": [
+            {
+                "flavor": capacity.flavor,
+                "resource": capacity.resource,
+                "allocatable": capacity.allocatable,
+                "othersUse": capacity.others_use,
+                "free": capacity.free,
+            }
+            for capacity in decision.capacity
+        ],
+        "queues": [
+            {
+                "queue": use.queue,
+                "flavor": use.flavor,
+                "nominal": use.nominal,
+                "used": use.used,
+                "borrowed": use.borrowed,
+                "lent": use.lent,
+            }
+            for use in decision.queue_use
+        ],
+        "prices": [
+            {"flavor": price.flavor, "queue": price.queue or None, "price": price.price} for price in plan.prices
+        ],
+        "solveSeconds": plan.seconds,
+        "warnings": [*warnings, *decision.warnings],
+    }
+
+
+def _grant(grant: Grant) -> dict[str, Any]:
+    return {"flavor": grant.flavor or None, "replicas": grant.replicas}

@@ -1,0 +1,136 @@
+"""Every command of the program, on one page; their bodies are elsewhere and imported when they are needed."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from apportion import __version__
+from apportion.config import Settings
+
+FILES = click.option(
+    "-f", "--filename", "files", multiple=True, help="A file, or - for standard input; may be repeated."
+)
+KUBECONFIG = click.option("--kubeconfig", help="A kubeconfig file; default: KUBECONFIG, or the pod's ServiceAccount.")
+CONTEXT = click.option("--context", help="The kubeconfig's context.")
+AT = click.option("--at", "at_time", metavar="TIME", help="Decide as at this time (RFC 3339); default: now.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def cli() -> None:
+    """Elastic GPU and TPU allocation for Kubernetes."""
+
+
+@cli.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(f"apportion {__version__}")
+
+
+@cli.command()
+@KUBECONFIG
+@CONTEXT
+@click.option("--namespace", default=Settings.namespace, show_default=True, help="Where the Lease is kept.")
+@click.option("--lease-name", default=Settings.lease_name, show_default=True)
+@click.option("--lease-seconds", default=Settings.lease_seconds, show_default=True, type=click.FloatRange(min=1))
+@click.option("--leader-election/--no-leader-election", default=True, show_default=True)
+@click.option("--identity", default="", help="This replica's name in the Lease; default: host name and a random part.")
+@click.option("--host", default=Settings.host, show_default=True, help="Where metrics and probes are served.")
+@click.option("--port", default=Settings.port, show_default=True, type=click.IntRange(0, 65535))
+@click.option("--audit-seconds", default=Settings.audit_seconds, show_default=True, type=click.FloatRange(min=1))
+@click.option("--log-format", default="json", show_default=True, type=click.Choice(["json", "text"]))
+def run(log_format: str, **settings: object) -> None:
+    """Run the operator against the cluster that the kubeconfig or the ServiceAccount names."""
+    from apportion.cli.logs import configure
+
+    configure(log_format)
+    from apportion.controller import run as run_operator
+
+    run_operator(Settings(**settings))  # type: ignore[arg-type]
+
+
+@cli.command()
+@click.option("--output", "folder", default="crds", show_default=True, help="The folder to write to.")
+def crds(folder: str) -> None:
+    """Write the CustomResourceDefinitions, made from the models."""
+    from apportion.api.crds import write
+
+    for path in write(folder):
+        click.echo(path)
+
+
+@cli.command()
+@FILES
+@KUBECONFIG
+@CONTEXT
+@AT
+@click.option("-o", "--output", default="table", show_default=True, type=click.Choice(["table", "json", "yaml"]))
+def plan(files: tuple[str, ...], kubeconfig: str | None, context: str | None, at_time: str | None, output: str) -> None:
+    """Decide as the operator would, from files or from a live cluster; change nothing."""
+    from apportion.cli.plan import plan_command
+    from apportion.cli.source import Source
+
+    plan_command(Source(files, kubeconfig, context, at_time), output)
+
+
+@cli.command()
+@click.argument("job", metavar="tj/NAME")
+@click.option("-n", "--namespace", default="default", show_default=True)
+@FILES
+@KUBECONFIG
+@CONTEXT
+@AT
+def explain(
+    job: str,
+    namespace: str,
+    files: tuple[str, ...],
+    kubeconfig: str | None,
+    context: str | None,
+    at_time: str | None,
+) -> None:
+    """Say what a job has, why not more, and why not elsewhere."""
+    from apportion.cli.explain import explain_command
+    from apportion.cli.source import Source
+
+    explain_command(Source(files, kubeconfig, context, at_time), namespace, job)
+
+
+@cli.command()
+@KUBECONFIG
+@CONTEXT
+@click.option("-o", "--output", default="-", show_default=True, help="The file to write, or - for standard output.")
+def snapshot(kubeconfig: str | None, context: str | None, output: str) -> None:
+    """Write all that the operator reads of a live cluster as one List, secrets and environment values left out."""
+    from apportion.cli.source import Source, snapshot_text
+
+    text = snapshot_text(Source((), kubeconfig, context, None))
+    if output == "-":
+        click.echo(text, nl=False)
+    else:
+        Path(output).write_text(text, encoding="utf-8")
+
+
+@cli.command()
+@click.option("--port", default=0, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
+@click.option("--nodes/--no-nodes", default=True, show_default=True, help="Start with a small mixed cluster.")
+@click.option("--kubeconfig", "path", help="Write the kubeconfig to this file instead of printing it.")
+def sandbox(port: int, nodes: bool, path: str | None) -> None:
+    """Run the embedded cluster alone until interrupted."""
+    from apportion.cli.stage import sandbox_command
+
+    sandbox_command(port, nodes, path)
+
+
+@cli.command()
+@click.option("--keep", is_flag=True, help="Leave the cluster and the operator running at the end.")
+@click.option("--plain", is_flag=True, help="Plain lines also on a terminal.")
+def demo(keep: bool, plain: bool) -> None:
+    """A story of about a minute on an embedded mixed cluster."""
+    from apportion.cli.demo import demo_command
+
+    sys.exit(demo_command(keep, plain))
+
+
+def main() -> None:
+    """The console script. File and connection errors end with code 2 and one line."""
+    cli(prog_name="apportion")

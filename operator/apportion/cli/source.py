@@ -1,0 +1,100 @@
+"""Where a command's snapshot comes from: files, standard input, a live cluster. Errors end the program with code 2."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NoReturn
+
+import click
+import yaml
+
+from apportion.api.dump import InputError, load_objects
+from apportion.api.redact import snapshot_document
+from apportion.kube.client import NoConfiguration, Refused, Unreachable, connect
+from apportion.kube.cluster import Cluster
+from apportion.kube.kinds import BY_NAME, CUSTOM, WATCHED
+from apportion.model.policy import Policy
+from apportion.model.snapshot import Snapshot
+
+
+@dataclass(frozen=True)
+class Source:
+    """As given on the command line."""
+
+    files: tuple[str, ...]
+    kubeconfig: str | None
+    context: str | None
+    at_time: str | None
+
+
+@dataclass(frozen=True)
+class Read:
+    """What was read: the snapshot, the policy, what was ignored."""
+
+    snapshot: Snapshot
+    policy: Policy
+    ignored: dict[str, int]
+    warnings: tuple[str, ...]
+
+
+def fail(message: str) -> NoReturn:
+    click.echo(f"error: {message}", err=True)
+    sys.exit(2)
+
+
+def read(source: Source) -> Read:
+    now = _time(source.at_time)
+    if source.files:
+        if source.kubeconfig or source.context:
+            fail("expected either -f or --kubeconfig/--context, not both")
+        try:
+            loaded = load_objects(source.files, sys.stdin)
+        except InputError as error:
+            fail(error.message)
+        return _read(loaded.objects, now, dict(loaded.ignored), loaded.warnings)
+    return _read(_live(source), now, {}, ())
+
+
+def snapshot_text(source: Source) -> str:
+    return yaml.safe_dump(snapshot_document(_live(source)), sort_keys=False)
+
+
+def _read(objects: Iterable[Any], now: float, ignored: dict[str, int], warnings: tuple[str, ...]) -> Read:
+    cluster = Cluster()
+    for raw in objects:
+        cluster.apply(BY_NAME[raw["kind"]], raw)
+    return Read(cluster.snapshot(now), cluster.policy(), ignored, warnings)
+
+
+def _time(text: str | None) -> float:
+    if text is None:
+        return time.time()
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        fail(f"--at {text!r}: expected a time like 2026-12-01T08:00:00Z")
+    if moment.tzinfo is None:
+        fail(f"--at {text!r}: expected a time zone, like the Z in 2026-12-01T08:00:00Z")
+    return moment.timestamp()
+
+
+def _live(source: Source) -> list[Any]:
+    try:
+        return asyncio.run(_list(source))
+    except (NoConfiguration, Unreachable, Refused) as error:
+        fail(str(error))
+
+
+async def _list(source: Source) -> list[Any]:
+    async with await connect(source.kubeconfig, source.context) as api:
+        objects: list[Any] = []
+        for kind in WATCHED:
+            try:
+                objects += await api.list_all(kind)
+            except Refused as refused:
+                if refused.code != 404 or kind not in CUSTOM:
+                    raise
+        return objects

@@ -1,0 +1,45 @@
+"""Settings of the operator process. Each can be given as an option of `apportion run`."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    kubeconfig: str | None = None
+    """A kubeconfig file. None: KUBECONFIG or the default place, or the pod's ServiceAccount."""
+
+    context: str | None = None
+    """The kubeconfig's context. None: its current one."""
+
+    namespace: str = "apportion-system"
+    """Where the Lease is kept."""
+
+    lease_name: str = "apportion"
+    """The Lease's name: operators with the same one elect a leader among themselves."""
+
+    lease_seconds: float = 15.0
+    """How long a leader that is gone blocks the next; it renews every third of it."""
+
+    leader_election: bool = True
+    """False: lead at once. Only for a cluster where nobody else runs the operator."""
+
+    identity: str = ""
+    """This replica's name in the Lease. Empty: host name and a random part."""
+
+    host: str = "0.0.0.0"
+    """Where /metrics, /healthz and /readyz are served."""
+
+    port: int = 8080
+    """The port of these; 0 takes a free one and logs it."""
+
+    quiet_seconds: float = 0.15
+    """A round starts when nothing has changed for so long ..."""
+
+    longest_seconds: float = 1.0
+    """... or this long after the first change."""
+
+    audit_seconds: float = 45.0
+    """Between two full LISTs: after a 410 a watch says nothing of objects that vanished."""
+
+    stale_seconds: float = 150.0
+    """A snapshot that was not confirmed for so long decides nothing."""

@@ -1,0 +1,163 @@
+"""The allocator: one task that decides, for all jobs together, whenever something that matters has changed."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from apportion.config import Settings
+from apportion.controller.debounce import Debounce
+from apportion.controller.events import EventPoster
+from apportion.kube import kinds
+from apportion.kube.actuator import Actuator, Done
+from apportion.kube.client import Api, Refused, Unreachable
+from apportion.kube.cluster import Cluster
+from apportion.kube.inventory import Losses
+from apportion.kube.kinds import Kind
+from apportion.kube.reports import report, transitions
+from apportion.metrics import Metrics, RoundTimes
+from apportion.model.plan import Decision
+from apportion.model.policy import Policy
+from apportion.model.snapshot import Snapshot
+from apportion.planner import decide
+
+log = logging.getLogger("apportion")
+
+LOST_RETRY_SECONDS = 1.0
+FAILED_RETRY_SECONDS = 5.0
+
+
+@dataclass
+class Allocator:
+    """State of the task: what is known, what was decided last, when to look again. What must last is in status."""
+
+    api: Api
+    settings: Settings
+    metrics: Metrics
+    leads: Callable[[], bool]
+    wall: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    cluster: Cluster = field(default_factory=Cluster)
+    losses: Losses = field(default_factory=Losses)
+    confirmed_at: float = field(default=float("-inf"), init=False)
+    progressed_at: float = field(default=0.0, init=False)
+    _last: tuple[Snapshot, Policy] | None = field(default=None, init=False)
+    _again_at: float | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.dirty = Debounce(self.settings.quiet_seconds, self.settings.longest_seconds, self.monotonic)
+        self.actuator = Actuator(self.api, self.cluster, self.leads, self.wrote)
+        self.events = EventPoster(self.api, self.leads)
+        self.progressed_at = self.monotonic()
+
+    def take(self, kind: Kind, raw: Any, deleted: bool = False) -> None:
+        """An event of a watch."""
+        if self.cluster.apply(kind, raw, deleted):
+            self.dirty.mark()
+
+    def wrote(self, kind: Kind, reply: Any) -> None:
+        """The reply to a write of ours: known at once, and no reason for another round."""
+        self.cluster.apply(kind, reply)
+
+    async def audit(self) -> None:
+        """A full LIST of everything: what vanished unseen is found, the snapshot is confirmed. Raises as the client."""
+        started = self.monotonic()
+        for kind in kinds.WATCHED:
+            if self.cluster.replace_all(kind, await self.api.list_all(kind)):
+                self.dirty.mark()
+        self.confirmed_at = started
+
+    def age(self) -> float:
+        """Seconds since the snapshot was last confirmed by a full LIST."""
+        return self.monotonic() - self.confirmed_at
+
+    async def rounds(self) -> None:
+        """For ever: wait for a change or for time, then one round."""
+        while True:
+            await self.dirty.settled(self._patience())
+            self.progressed_at = self.monotonic()
+            if not self.leads() or self.age() > self.settings.stale_seconds:
+                await asyncio.sleep(self.settings.quiet_seconds)
+                continue
+            await self.round()
+
+    def _patience(self) -> float:
+        """How long to wait for a change: until time alone matters, and never so long that liveness looks dead."""
+        longest = 5.0
+        if self._again_at is None:
+            return longest
+        return min(longest, max(0.0, self._again_at - self.monotonic()))
+
+    async def round(self) -> None:
+        """1. Take a snapshot. 2. Decide. 3. Shrink and grow. 4. Report, measure, tell."""
+        started = self.monotonic()
+        self.dirty.taken()
+        snapshot = self.cluster.snapshot(self.wall(), self.losses.grace)
+        snapshot = replace(snapshot, grace=self.losses.observe(snapshot))
+        policy = self.cluster.policy()
+        if not self._is_news(snapshot, policy):
+            return
+        frozen = self.monotonic()
+        try:
+            decision = await asyncio.to_thread(decide, snapshot, policy)
+        except Exception:
+            log.exception("the decision failed: everything is kept as it is")
+            self.metrics.failures.labels("DecisionFailed").inc()
+            self._look_again(FAILED_RETRY_SECONDS)
+            return
+        decided = self.monotonic()
+        before = {entry.value.key: entry.value for entry in self.cluster.entries[kinds.JOB.name].values()}
+        done = await self.actuator.carry_out(snapshot, decision)
+        await self._report(snapshot, policy, decision)
+        times = RoundTimes(frozen - started, decided - frozen, self.monotonic() - decided)
+        self.metrics.observe(snapshot, decision, times)
+        if decision.plan.method not in policy.solver.methods[:1]:
+            self.metrics.fallback(decision.plan.method)
+        self._last = (snapshot, policy)
+        self._look_again(decision.recheck_after)
+        self._mend(done)
+        self.events.post(transitions(decision, before), before, snapshot.now)
+        self._log(decision, done, times)
+
+    def _is_news(self, snapshot: Snapshot, policy: Policy) -> bool:
+        """Unchanged input is not decided again before time alone could matter."""
+        if self._again_at is not None and self.monotonic() >= self._again_at:
+            return True
+        if self._last is None:
+            return True
+        old, old_policy = self._last
+        return policy != old_policy or replace(old, now=snapshot.now) != snapshot
+
+    def _look_again(self, seconds: float | None) -> None:
+        self._again_at = None if seconds is None else self.monotonic() + seconds
+
+    def _mend(self, done: list[Done]) -> None:
+        """What a precondition refused is looked at again soon; the objects say by then what really is."""
+        lost = [one for one in done if one.lost]
+        for one in lost:
+            log.warning("%s: not written: %s", one.outcome.key, one.lost)
+            self.metrics.api_errors.labels("patch", one.lost.split(":")[0][:40]).inc()
+        if lost:
+            self._last = None
+            self._look_again(LOST_RETRY_SECONDS)
+
+    async def _report(self, snapshot: Snapshot, policy: Policy, decision: Decision) -> None:
+        if not self.leads():
+            return
+        try:
+            for kind, reply in await report(self.api, self.cluster, snapshot, policy, decision):
+                self.wrote(kind, reply)
+        except (Refused, Unreachable) as error:
+            log.warning("status of queues or policy: not written: %s", error)
+            self.metrics.api_errors.labels("patch", type(error).__name__).inc()
+
+    def _log(self, decision: Decision, done: list[Done], times: RoundTimes) -> None:
+        changed = sum(1 for one in done if one.wrote_workload)
+        if changed:
+            plan = decision.plan
+            log.info(
+                "round %d: %d changed, objective %.4g, gap %.2g, %s, %.3f s",
+                decision.round, changed, plan.objective, plan.gap, plan.method, times.total,
+            )  # fmt: skip

@@ -1,0 +1,161 @@
+"""Status of Queues and of the AllocationPolicy, and Events: what is told beside the jobs themselves."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from apportion.kube import kinds
+from apportion.kube.client import Api
+from apportion.kube.cluster import Cluster
+from apportion.kube.jobs import JobFacts
+from apportion.kube.raw import Raw, at, integer, mapping, mappings, text, timestamp
+from apportion.model.plan import Decision, Outcome
+from apportion.model.policy import Policy
+from apportion.model.snapshot import Snapshot
+
+Patch = list[dict[str, Any]]
+
+
+def queue_statuses(snapshot: Snapshot, decision: Decision) -> dict[str, dict[str, Any]]:
+    """By queue name. Prices alone are no reason to write."""
+    queue_of = {job.key: job.queue_name or "default" for job in snapshot.jobs}
+    ended = {"Succeeded", "Failed", "Suspended", "Invalid"}
+    pending: Counter[str] = Counter()
+    admitted: Counter[str] = Counter()
+    for outcome in decision.outcomes:
+        if outcome.granted.replicas:
+            admitted[queue_of[outcome.key]] += 1
+        elif outcome.memory.phase not in ended:
+            pending[queue_of[outcome.key]] += 1
+    statuses: dict[str, dict[str, Any]] = {}
+    for queue in snapshot.queues:
+        rows = [use for use in decision.queue_use if use.queue == queue.name]
+        statuses[queue.name] = {
+            "flavors": [
+                {
+                    "name": use.flavor,
+                    "nominal": use.nominal,
+                    "used": use.used,
+                    "borrowed": use.borrowed,
+                    "lent": use.lent,
+                    "price": round(use.price, 4),
+                }
+                for use in rows
+            ],
+            "pending": pending[queue.name],
+            "admitted": admitted[queue.name],
+            "observedGeneration": queue.generation,
+        }
+    return statuses
+
+
+def policy_status(policy: Policy, decision: Decision) -> dict[str, Any]:
+    return {
+        "round": decision.round,
+        "objective": round(decision.plan.objective, 6),
+        "bound": round(decision.plan.bound, 6),
+        "gap": round(min(decision.plan.gap, 1e9), 6),
+        "mode": str(policy.mode),
+        "prices": [
+            {"flavor": price.flavor, "price": round(price.price, 6)}
+            for price in decision.plan.prices
+            if not price.queue and price.price >= 0
+        ],
+        "observedGeneration": policy.generation,
+    }
+
+
+def quantities(status: Raw) -> Any:
+    """The part of a queue's or policy's status whose change is worth a write: counts, round, mode; no prices."""
+    flavors = [{k: v for k, v in entry.items() if k != "price"} for entry in mappings(status, "flavors")]
+    kept = {key: at(status, key) for key in ("round", "mode", "pending", "admitted", "observedGeneration")}
+    return {**kept, "flavors": flavors}
+
+
+def replaced(raw: Raw, status: dict[str, Any]) -> Patch | None:
+    """The patch of the whole status; None where nothing that counts differs."""
+    old = mapping(raw, "status")
+    if quantities(old) == quantities(status):
+        return None
+    patch: Patch = [{"op": "test", "path": "/metadata/uid", "value": at(raw, "metadata", "uid")}]
+    if integer(old, "round"):
+        patch.append({"op": "test", "path": "/status/round", "value": integer(old, "round")})
+    kept = {"conditions": old["conditions"]} if "conditions" in old else {}
+    return [*patch, {"op": "add", "path": "/status", "value": {**kept, **status}}]
+
+
+async def report(api: Api, cluster: Cluster, snapshot: Snapshot, policy: Policy, decision: Decision) -> list[Any]:
+    """Write what changed; the replies, to be taken in. Raises Refused, Unreachable."""
+    replies = []
+    for name, status in queue_statuses(snapshot, decision).items():
+        raw = cluster.raw(kinds.QUEUE_KIND, "", name)
+        patch = replaced(raw, status) if raw is not None else None
+        if patch is not None:
+            replies.append((kinds.QUEUE_KIND, await api.patch(kinds.QUEUE_KIND.path("", name, "status"), patch)))
+    raw = cluster.raw(kinds.POLICY, "", policy.name)
+    patch = replaced(raw, policy_status(policy, decision)) if raw is not None else None
+    if patch is not None:
+        replies.append((kinds.POLICY, await api.patch(kinds.POLICY.path("", policy.name, "status"), patch)))
+    return replies
+
+
+def transitions(decision: Decision, before: dict[Any, JobFacts]) -> Iterable[tuple[Outcome, str, str, str]]:
+    """(outcome, type, reason, message) of every Event of the round."""
+    for outcome in decision.outcomes:
+        facts = before.get(outcome.key)
+        if facts is None:
+            continue
+        for notice in outcome.notices:
+            yield outcome, "Warning", notice.reason, notice.message
+        if outcome.current != outcome.granted:
+            yield outcome, "Normal", *_resized(outcome)
+        known = {condition.type: condition for condition in facts.memory.conditions}
+        for condition in outcome.memory.conditions:
+            old = known.get(condition.type)
+            newly = condition.status and (old is None or not old.status or old.reason != condition.reason)
+            if newly and condition.type in ("Degraded", "Invalid"):
+                yield outcome, "Warning", condition.reason, condition.message
+            if newly and condition.type == "Complete":
+                failed = outcome.memory.phase == "Failed"
+                yield outcome, "Warning" if failed else "Normal", condition.reason, condition.message
+            refused = condition.type == "Admitted" and not condition.status
+            if refused and (old is None or old.reason != condition.reason) and not outcome.current.replicas:
+                yield outcome, "Normal", condition.reason, condition.message
+
+
+def _resized(outcome: Outcome) -> tuple[str, str]:
+    old, new = outcome.current, outcome.granted
+    if not old.replicas:
+        return "Admitted", f"admitted with {new.replicas} on {new.flavor}"
+    if not new.replicas:
+        return "Evicted", f"{old.replicas} on {old.flavor} are given back: {outcome.message}"
+    if old.flavor != new.flavor:
+        return "Moved", f"from {old.replicas} on {old.flavor} to {new.replicas} on {new.flavor}"
+    kind = "Grown" if new.replicas > old.replicas else "Shrunk"
+    return kind, f"from {old.replicas} to {new.replicas} on {new.flavor}"
+
+
+def event(outcome: Outcome, facts: JobFacts, said: tuple[str, str, str], now: float) -> dict[str, Any]:
+    type_, reason, message = said
+    at_ = timestamp(now)[:19] + "Z"
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"generateName": f"{facts.key.name[:200]}.", "namespace": facts.key.namespace},
+        "involvedObject": {
+            "apiVersion": text(facts.raw, "apiVersion") or "apportion.dev/v1alpha1",
+            "kind": "TrainingJob",
+            "namespace": facts.key.namespace,
+            "name": facts.key.name,
+            "uid": facts.uid,
+        },
+        "type": type_,
+        "reason": reason,
+        "message": message[:1000],
+        "source": {"component": "apportion"},
+        "reportingComponent": "apportion.dev/apportion",
+        "reportingInstance": "apportion",
+        "firstTimestamp": at_,
+        "lastTimestamp": at_,
+        "count": 1,
+    }

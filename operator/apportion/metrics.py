@@ -1,0 +1,146 @@
+"""Prometheus metrics of finished decisions. The only room that imports prometheus_client.
+
+No per-job labels: a cluster has thousands of jobs, and series are not free.
+"""
+
+from collections import Counter as Tally
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from apportion import __version__
+from apportion.model.plan import Decision, Status
+from apportion.model.snapshot import Snapshot
+
+PHASES = ("snapshot", "decide", "actuate", "total")
+BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+WAITING = frozenset({"Pending"})
+
+
+@dataclass(frozen=True)
+class RoundTimes:
+    """Seconds that each part of a round took."""
+
+    snapshot: float
+    decide: float
+    actuate: float
+
+    @property
+    def total(self) -> float:
+        return self.snapshot + self.decide + self.actuate
+
+
+class Metrics:
+    """All series of one operator process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+
+        def gauge(name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
+            return Gauge(f"apportion_{name}", text, labels, registry=self.registry)
+
+        def counter(name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
+            return Counter(f"apportion_{name}", text, labels, registry=self.registry)
+
+        self.round_duration = Histogram(
+            "apportion_round_duration_seconds",
+            "How long the parts of a round took.",
+            ("phase",),
+            buckets=BUCKETS,
+            registry=self.registry,
+        )
+        self.gap = gauge(
+            "solver_gap_ratio", "Certified optimality gap of the last plan: (bound - objective) / objective."
+        )
+        self.bound = gauge("solver_bound", "Upper bound of the value of any plan, in the objective's unit.")
+        self.objective = gauge("solver_objective", "Value of the last plan.")
+        self.status = gauge("solver_status", "1 for the status of the last plan.", ("status",))
+        self.fallbacks = counter("solver_fallbacks_total", "Plans made by another solver than the first.", ("solver",))
+        self.allocated = gauge("accelerators_allocated", "Accelerators granted to jobs.", ("flavor",))
+        self.free = gauge("accelerators_free", "Accelerators that no pod holds.", ("flavor",))
+        self.price = gauge("shadow_price", "Value of one more accelerator of the flavor.", ("flavor",))
+        self.queue_price = gauge("queue_shadow_price", "Value of one more accelerator of quota.", ("queue", "flavor"))
+        self.jobs = gauge("jobs", "TrainingJobs by phase and reason.", ("phase", "reason"))
+        self.resizes = counter("resizes_total", "Grants that changed.", ("kind", "reason"))
+        self.restart_seconds = counter(
+            "restart_seconds_total", "Declared restart seconds of the jobs that were resized."
+        )
+        self.queue_usage = gauge("queue_usage", "Accelerators in use by a queue's jobs.", ("queue", "flavor"))
+        self.queue_nominal = gauge("queue_nominal_quota", "Nominal quota in accelerators.", ("queue", "flavor"))
+        self.queue_share = gauge(
+            "queue_share_ratio", "A queue's part of all accelerators that are granted.", ("queue",)
+        )
+        self.snapshot_age = gauge("snapshot_age_seconds", "Seconds since the last complete look at the cluster.")
+        self.leader = gauge("leader", "1 while this process leads.")
+        self.failures = counter("round_failures_total", "Rounds that decided nothing.", ("reason",))
+        self.last_round = gauge("last_round_timestamp_seconds", "When the last round ended.")
+        self.api_errors = counter("api_errors_total", "Requests that the API server refused.", ("verb", "reason"))
+        self.oldest_pending = gauge("oldest_pending_seconds", "How long the oldest pending job waits.")
+        build = gauge("build_info", "1, with the version of the operator.", ("version",))
+        build.labels(__version__).set(1)
+
+    def observe(self, snapshot: Snapshot, decision: Decision, times: RoundTimes) -> None:
+        """Take in one finished round."""
+        for phase in PHASES:
+            self.round_duration.labels(phase).observe(getattr(times, phase))
+        plan = decision.plan
+        self.gap.set(plan.gap)
+        self.bound.set(plan.bound)
+        self.objective.set(plan.objective)
+        for status in Status:
+            self.status.labels(str(status)).set(1 if plan.status is status else 0)
+        self.last_round.set(snapshot.now)
+        self._observe_jobs(snapshot, decision)
+        self._observe_capacity(snapshot, decision)
+
+    def fallback(self, solver: str) -> None:
+        self.fallbacks.labels(solver).inc()
+
+    def _observe_jobs(self, snapshot: Snapshot, decision: Decision) -> None:
+        self.jobs.clear()
+        tally = Tally((outcome.memory.phase, outcome.reason) for outcome in decision.outcomes)
+        for (phase, reason), count in tally.items():
+            self.jobs.labels(phase, reason).set(count)
+        waits = [
+            snapshot.now - outcome.memory.queued_since
+            for outcome in decision.outcomes
+            if outcome.memory.phase in WAITING and outcome.memory.queued_since is not None
+        ]
+        self.oldest_pending.set(max(waits, default=0.0))
+        restart = {job.key: job.restart_seconds for job in snapshot.jobs}
+        reasons = {outcome.key: outcome.reason for outcome in decision.outcomes}
+        for resize in decision.resizes:
+            if resize.wave == 0:
+                self.resizes.labels(resize.kind, reasons[resize.key]).inc()
+                if resize.current.replicas:
+                    self.restart_seconds.inc(restart[resize.key])
+
+    def _observe_capacity(self, snapshot: Snapshot, decision: Decision) -> None:
+        granted: Tally[str] = Tally()
+        by_queue: Tally[str] = Tally()
+        per_replica = {job.key: job.per_replica for job in snapshot.jobs}
+        for outcome in decision.outcomes:
+            if outcome.granted.replicas:
+                granted[outcome.granted.flavor] += outcome.granted.replicas * per_replica[outcome.key]
+        for series in (self.allocated, self.free, self.price, self.queue_price, self.queue_usage, self.queue_nominal):
+            series.clear()
+        for capacity in decision.capacity:
+            self.allocated.labels(capacity.flavor).set(granted[capacity.flavor])
+            self.free.labels(capacity.flavor).set(capacity.free)
+        for price in decision.plan.prices:
+            if price.queue:
+                self.queue_price.labels(price.queue, price.flavor).set(price.price)
+            else:
+                self.price.labels(price.flavor).set(price.price)
+        for use in decision.queue_use:
+            self.queue_usage.labels(use.queue, use.flavor).set(use.used)
+            self.queue_nominal.labels(use.queue, use.flavor).set(use.nominal)
+            by_queue[use.queue] += use.used
+        whole = sum(granted.values())
+        self.queue_share.clear()
+        for queue, used in by_queue.items():
+            self.queue_share.labels(queue).set(used / whole if whole else 0.0)
+
+    def text(self) -> bytes:
+        """The exposition, as Prometheus scrapes it."""
+        return generate_latest(self.registry)
