@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from apportion.model.eligibility import accepts
+from apportion.model.eligibility import accepts, room
 from apportion.model.flavors import Flavor, Node
 from apportion.model.jobs import Job
 from apportion.model.resources import Amounts
 from apportion.model.selection import NodeChoice
+from apportion.model.snapshot import Snapshot
 
 LARGEST = 2**53  # amounts beyond it are cut: every sum and quotient stays exact in floating point
 
@@ -82,6 +83,20 @@ class Cells:
             chosen = [at for bit, group in enumerate(self.classes) if mask >> bit & 1 for at in group.nodes]
             self._indices[mask] = np.array(chosen, dtype=np.int64)
         return self._indices[mask]
+
+
+_last: tuple[tuple[Node, ...], tuple[Job, ...], Cells] | None = None
+
+
+def cells_of(snapshot: Snapshot) -> Cells:
+    """The cells of a snapshot; kept for the next call with the same nodes and jobs (a round asks many times)."""
+    global _last
+    last = _last
+    if last is not None and last[0] is snapshot.nodes and last[1] is snapshot.jobs:
+        return last[2]
+    cells = Cells(snapshot.nodes, snapshot.jobs, room(snapshot))
+    _last = (snapshot.nodes, snapshot.jobs, cells)
+    return cells
 
 
 def request(job: Job) -> dict[str, int]:

@@ -145,7 +145,7 @@ def _reserve(queue: Queue, flavor: Flavor, nominal: int) -> int:
 
 
 def _kept(snapshot: Snapshot, flavor: Flavor, own_only: bool) -> dict[str | None, int]:
-    """By queue: accelerators that jobs were promised on the flavor they are on; own_only: of those that may not borrow."""
+    """By queue: accelerators that jobs on this flavor were promised; own_only: jobs that may not borrow."""
     kept: dict[str | None, int] = {}
     for job in snapshot.jobs:
         terms, grant = snapshot.terms.get(job.key, Terms()), current_grant(job)
@@ -153,7 +153,7 @@ def _kept(snapshot: Snapshot, flavor: Flavor, own_only: bool) -> dict[str | None
             continue
         promised = grant.replicas
         if not terms.pinned:
-            enough = [step for step in job.steps if step >= terms.keeps] or list(job.steps[-1:])
-            promised = min(enough, default=0) if terms.keeps > 0 else 0
+            within = [step for step in job.steps if step <= terms.keeps] or list(job.steps[:1])
+            promised = max(within, default=0) if terms.keeps > 0 else 0
         kept[job.queue_name] = kept.get(job.queue_name, 0) + promised * job.per_replica
     return kept

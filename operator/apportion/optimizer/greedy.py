@@ -148,6 +148,29 @@ def grown(problem: Problem, x: Floats) -> Floats:
     return x
 
 
+def rounded(problem: Problem, x: Floats) -> Floats:
+    """A whole x near that of the relaxation: whole entries stay, members in between take what fits, then all grow.
+
+    It may miss what a stage reached: see `Problem.keeps_to`.
+    """
+    columns = problem.options.columns
+    whole = np.floor(x + TOLERANCE)
+    ledger = Ledger(problem, whole)
+    left = np.minimum(problem.size, np.ceil(np.bincount(columns.group, x, minlength=len(problem.size)) - TOLERANCE))
+    left = left - np.bincount(columns.group, whole, minlength=len(problem.size))
+    for group in np.flatnonzero(left > 0).tolist():
+        first, last = int(columns.start[group]), int(columns.start[group + 1])
+        mine = np.arange(first, last)[problem.offered[first:last]]
+        # What the relaxation chose comes first, then anything of less, the most valuable first.
+        order = mine[np.lexsort((-problem.value[mine], x[mine] - whole[mine] <= TOLERANCE))].tolist()
+        for _ in range(int(left[group])):
+            column = next((at for at in order if ledger.take(at)), NOTHING)
+            if column == NOTHING:
+                break
+            whole[column] += 1
+    return grown(problem, whole)
+
+
 def admitted(problem: Problem, x: Floats, order: Iterable[int], choices: dict[int, list[int]]) -> tuple[Floats, bool]:
     """x with the groups' waiting members at the first of their choices that fits; whether all of them got one."""
     x = x.copy()

@@ -234,10 +234,10 @@ def thinned(steps: tuple[int, ...], current: int, most: int) -> tuple[int, ...]:
 
 
 def promised(job: Job, terms: Terms) -> int:
-    """The promise as a step: the least one that is enough, else the job's largest."""
+    """The promise as a step: the largest within it (a count that is no step any more shrinks), at least the minimum."""
     if terms.keeps <= 0 or not job.steps:
         return 0
-    return next((step for step in job.steps if step >= terms.keeps), job.maximum)
+    return max((step for step in job.steps if step <= terms.keeps), default=job.minimum)
 
 
 def seniority(job: Job) -> tuple[float, float, JobKey]:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from apportion.model.eligibility import current_grant, room
+from apportion.model.eligibility import current_grant
 from apportion.model.flavors import Flavor
 from apportion.model.jobs import Job, JobKey, Pod
 from apportion.model.plan import Allocation
 from apportion.model.snapshot import Snapshot
-from apportion.optimizer.cells import Cells, Shape, request
+from apportion.optimizer.cells import Cells, Shape, cells_of, request
 from apportion.optimizer.value import terms_of
 
 MOST_EXCHANGES = 64  # tries to make room by moving new pods, per placement
@@ -33,7 +33,7 @@ def place(snapshot: Snapshot, allocations: Iterable[Allocation]) -> Placement:
     Room is what foreign pods leave on placeable nodes. The pods that the ReplicaSet's ranking keeps stay on their
     nodes, also on such as take no new ones. Jobs that are named later lose where pods of one size contend.
     """
-    placer = Placer(snapshot, Cells(snapshot.nodes, snapshot.jobs, room(snapshot)))
+    placer = Placer(snapshot, cells_of(snapshot))
     placer.place(allocations)
     return Placement(placer.placed, placer.unplaced)
 

@@ -30,6 +30,14 @@ class Problem:
         rows = self.rows
         return np.bincount(rows.row, rows.entry * x[rows.column], minlength=len(rows)).astype(np.float64)
 
+    def keeps_to(self, x: Floats) -> bool:
+        """Whether every group has as many members running as it must, and rows without borrowed room hold."""
+        given = np.bincount(self.options.columns.group, x, minlength=len(self.size))
+        plain = np.ones(len(self.rows), dtype=np.bool_)
+        plain[self.rows.y_row] = False
+        over = self.load(x) - self.rows.right > 1e-6 * np.maximum(1.0, np.abs(self.rows.right))
+        return bool((given >= self.must).all() and not (over & plain).any())
+
     def charge(self, prices: Floats) -> Floats:
         """A' lambda, by column: what an option pays for the rows it uses."""
         rows = self.rows

@@ -31,13 +31,17 @@ class Program:
 
 @dataclass(frozen=True)
 class Limits:
-    """How to solve it: the method, whether integers count, and when to stop (relative gap, nodes, seconds)."""
+    """How to solve it: the method, whether integers count, and when to stop (relative gap, nodes, seconds).
+
+    enough: an objective that is good enough to stop at, as far as the method can.
+    """
 
     method: str
     mip: bool
     gap: float
     seconds: float
     nodes: int = 20_000
+    enough: float = float("inf")
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,8 @@ def repaired(
     for _ in range(MOST_SOLVES if failed else 0):
         for key in failed:
             column = assigned[key]
+            if repair.had(key, column):
+                continue
             caps[column] = min(caps[column], max(0.0, x[column] - 1))
         found = solvers.solve(problem, best.chosen, problem.value, caps, gap=gap)
         if found is None:
@@ -109,14 +111,18 @@ class _Repair:
         return Allocation(key, flavor.name, int(columns.replicas[column]))
 
     def failed(self, assigned: dict[JobKey, int], placer: Placer) -> dict[JobKey, int]:
-        """How many pods of whom found no place, without jobs that hold no more than they already had."""
+        """How many pods of whom found no place, as far as the job could do with less.
+
+        A job that holds no more than it had goes no further down than its smallest option: what it misses then may
+        come back, and it is not evicted for it.
+        """
         return {
             key: count
             for key, count in placer.unplaced.items()
-            if key in assigned and assigned[key] != NOTHING and not self._had(key, assigned[key])
+            if key in assigned and assigned[key] != NOTHING and self._lesser(key, assigned[key], count)
         }
 
-    def _had(self, key: JobKey, column: int) -> bool:
+    def had(self, key: JobKey, column: int) -> bool:
         columns, current = self._options.columns, self._options.groups[self._jobs[key][0]].current
         same = self._snapshot.flavors[int(columns.flavor[column])].name == current.flavor
         return same and int(columns.replicas[column]) <= current.replicas
@@ -131,26 +137,34 @@ class _Repair:
             ledger = Ledger(self._problem, self.counts(assigned))
             for key, missing in sorted(failed.items()):
                 column = assigned[key]
-                last = attempt == MOST_CUTS - 1
-                assigned[key] = next(
-                    (at for at in self._lesser(key, column, missing, last) if ledger.take(at, column)), NOTHING
-                )
+                lesser = self._lesser(key, column, missing)
+                if attempt == MOST_CUTS - 1:
+                    lesser = lesser[-1:]
+                assigned[key] = next(at for at in lesser if at == NOTHING or ledger.take(at, column))
                 if assigned[key] == NOTHING:
                     ledger.give_back(column)
             placer = self.place(assigned)
         return assigned, placer
 
-    def _lesser(self, key: JobKey, column: int, missing: int, last: bool) -> list[int]:
-        """Smaller options of the same flavor that were placed, largest first; then what the job had."""
+    def _lesser(self, key: JobKey, column: int, missing: int) -> list[int]:
+        """Options of less, to be tried in this order; the last one always can be taken.
+
+        Of the same flavor: what was placed, largest first. Then a job that moved may stay where it is, and one that
+        would be larger or new gets what it had or nothing; a job that was there already goes down to its smallest.
+        """
         columns, problem = self._options.columns, self._problem
         group, _ = self._jobs[key]
         mine = np.arange(columns.start[group], columns.start[group + 1])
         mine = mine[problem.offered[mine]]
-        placed = int(columns.replicas[column]) - missing
-        smaller = mine[(columns.flavor[mine] == columns.flavor[column]) & (columns.replicas[mine] <= placed)]
-        had = [at for at in mine.tolist() if self._had(key, at)]
-        here = [] if last else sorted(smaller.tolist(), key=lambda at: -columns.replicas[at])
-        return [*here, *sorted(had, key=lambda at: -columns.replicas[at])]
+        mine = mine[np.argsort(-columns.replicas[mine], kind="stable")]
+        smaller = mine[
+            (columns.flavor[mine] == columns.flavor[column]) & (columns.replicas[mine] < columns.replicas[column])
+        ]
+        placed = smaller[columns.replicas[smaller] <= columns.replicas[column] - missing].tolist()
+        if self.had(key, column):
+            return [*placed, *smaller.tolist()[-1:]]
+        had = [at for at in mine.tolist() if self.had(key, at)]
+        return [*placed, *had, NOTHING]
 
     def fill(self, assigned: dict[JobKey, int], placer: Placer) -> None:
         """Takes every step that is worth something, breaks no row and places, the most valuable per accelerator first.

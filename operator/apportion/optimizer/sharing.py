@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from apportion.optimizer.certificate import smoothed_prices
-from apportion.optimizer.greedy import grown
+from apportion.optimizer.greedy import grown, rounded
 from apportion.optimizer.options import Bools, Floats, Ints
 from apportion.optimizer.problem import Problem
+from apportion.optimizer.rows import Draft
 from apportion.optimizer.solving import Solvers
 
 MOST_COLUMNS = 4000  # of one integer program; what is left out is in the bound
@@ -19,6 +20,25 @@ FEW_COLUMNS = 400  # below it nothing is pruned that a better plan might use
 NEAR_PER_GROUP = 4  # columns near the best response that the relaxation starts from
 RELAXATIONS = 4
 ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Target:
+    """The relative gap that is good enough, of a value less `constant`."""
+
+    gap: float
+    constant: float
+
+    def of_all(self, value: float) -> float:
+        """The gap in terms of the whole value, constant included, for a solver that sees no constants."""
+        return self.gap * max(0.0, value - self.constant) / value if value > 0 else 0.0
+
+    def enough(self, bound: float) -> float:
+        """The value from which on the bound is near enough."""
+        return (bound + self.gap * self.constant) / (1.0 + self.gap)
+
+    def reached(self, value: float, bound: float) -> bool:
+        return bound - value <= max(self.gap * (value - self.constant), ROUNDING * max(1.0, abs(bound)))
 
 
 @dataclass(frozen=True)
@@ -32,35 +52,51 @@ class Shared:
     chosen: Ints
 
 
-def shared(problem: Problem, start: Floats, solvers: Solvers, gap: float) -> Shared:
+def shared(problem: Problem, start: Floats, solvers: Solvers, target: Target) -> Shared:
     """The most valuable x; `start` is any that keeps to the rows."""
     best = grown(problem, start)
     prices = smoothed_prices(problem)
     bound = problem.bound(prices)
     if not len(problem.value):
         return Shared(best, 0.0, 0.0, prices, np.zeros(0, dtype=np.int64))
-    prices, bound = _exact(problem, solvers, prices, bound, best)
+    prices, bound, relaxed = _exact(problem, solvers, prices, bound, best)
     value = float(problem.value @ best)
-    chosen, theta = _near(problem, prices, bound - value, best)
-    found = None
-    if bound - value > ROUNDING * max(1.0, abs(bound)):
-        found = solvers.solve(problem, chosen, problem.value, gap=gap)
-    if found is not None:
+    if relaxed is not None and not target.reached(value, bound):
+        near = rounded(problem, relaxed)
+        if problem.keeps_to(near) and problem.value @ near > value:
+            best, value = near, float(problem.value @ near)
+    dual = bound
+    for most in (FEW_COLUMNS + 2 * len(problem.size), MOST_COLUMNS):
+        chosen, theta, complete = _near(problem, prices, dual - value, best, most)
+        if target.reached(value, bound):
+            break
+        enough = target.enough(bound)
+        found = solvers.solve(problem, chosen, problem.value, gap=target.of_all(value), enough=enough)
+        if found is None:
+            break
         # What was left out reaches at most L - theta; what was not, at most the solver's bound.
         if found.bound is not None:
-            bound = min(bound, max(found.bound, bound - theta))
+            bound = min(bound, max(found.bound, dual - theta))
         if problem.value @ found.x > value:
             best, value = found.x, float(problem.value @ found.x)
+        if complete:
+            break
     return Shared(best, value, max(bound, value), prices, chosen)
 
 
-def _exact(problem: Problem, solvers: Solvers, prices: Floats, bound: float, x: Floats) -> tuple[Floats, float]:
-    """Prices of the relaxation: over the columns near the best response, until the others would not change it."""
-    chosen = _nearest(problem, prices, x)
+def _exact(
+    problem: Problem, solvers: Solvers, prices: Floats, bound: float, x: Floats
+) -> tuple[Floats, float, Floats | None]:
+    """Prices of the relaxation: over the columns near the best response, until the others would not change it.
+
+    Third: its x.
+    """
+    chosen, relaxed = _nearest(problem, prices, x), None
     for _ in range(RELAXATIONS):
         found = solvers.relax(problem, np.flatnonzero(chosen), problem.value)
         if found is None:
             break
+        relaxed = found.x
         proved = problem.bound(found.prices)
         if proved < bound:
             prices, bound = found.prices, proved
@@ -71,7 +107,7 @@ def _exact(problem: Problem, solvers: Solvers, prices: Floats, bound: float, x: 
         if not more.any():
             break
         chosen |= more
-    return prices, bound
+    return prices, bound, relaxed
 
 
 def _nearest(problem: Problem, prices: Floats, x: Floats) -> Bools:
@@ -84,17 +120,21 @@ def _nearest(problem: Problem, prices: Floats, x: Floats) -> Bools:
     return ((rank < NEAR_PER_GROUP) & problem.offered) | (x > 0)
 
 
-def _near(problem: Problem, prices: Floats, gap: float, x: Floats) -> tuple[Ints, float]:
-    """The columns that a plan better than x may use, and theta: all others lose at least so much of the bound."""
+def _near(problem: Problem, prices: Floats, gap: float, x: Floats, most: int) -> tuple[Ints, float, bool]:
+    """The columns that a plan better than x may use, about `most` of them.
+
+    Second theta: all others lose at least so much of the bound. Third: whether none had to be left out.
+    """
     slack = problem.slack(prices)
-    offered = np.flatnonzero(problem.offered)
+    offered = slack[problem.offered]
     theta = max(gap, 0.0) * (1.0 + 1e-6) + 1e-12
     if len(offered) <= FEW_COLUMNS:
         theta = np.inf
-    elif np.count_nonzero(slack <= theta) > MOST_COLUMNS:
-        theta = float(np.partition(slack, MOST_COLUMNS)[MOST_COLUMNS])
+    complete = np.count_nonzero(offered <= theta) <= max(most, FEW_COLUMNS)
+    if not complete:
+        theta = float(np.partition(offered, most)[most])
     keep = (slack <= theta) | (x > 0) | (problem.options.columns.current & problem.offered)
-    return np.flatnonzero(keep & problem.offered), theta
+    return np.flatnonzero(keep & problem.offered), theta, bool(complete)
 
 
 def nearest_to_current(problem: Problem, best: Shared, solvers: Solvers, given_up: float) -> Floats:
@@ -106,8 +146,6 @@ def nearest_to_current(problem: Problem, best: Shared, solvers: Solvers, given_u
     staying = float(stays @ best.x)
     if staying >= sizes.sum() or not len(best.chosen):
         return best.x
-    from apportion.optimizer.rows import Draft
-
     draft = Draft(problem.rows)
     value = problem.value[best.chosen]
     draft.add("value/held", best.chosen, -value, -(best.value - given_up))

@@ -3,19 +3,21 @@
 import time
 from dataclasses import replace
 
-from apportion.model.eligibility import current_grant, room
+import numpy as np
+
+from apportion.model.eligibility import current_grant
 from apportion.model.jobs import Job
 from apportion.model.plan import Allocation, Plan, Price, Status
 from apportion.model.policy import Policy
 from apportion.model.snapshot import Snapshot
-from apportion.optimizer.cells import Cells
+from apportion.optimizer.cells import cells_of
 from apportion.optimizer.check import violations
-from apportion.optimizer.options import Options, options
+from apportion.optimizer.options import Options, options, promised
 from apportion.optimizer.packing import Placer
 from apportion.optimizer.problem import Problem
 from apportion.optimizer.repair import Assignment, repaired
-from apportion.optimizer.rows import rows
-from apportion.optimizer.sharing import Shared, nearest_to_current, shared
+from apportion.optimizer.rows import Rows, rows
+from apportion.optimizer.sharing import Shared, Target, nearest_to_current, shared
 from apportion.optimizer.solving import Solvers
 from apportion.optimizer.stages import staged
 from apportion.optimizer.value import terms_of
@@ -53,7 +55,7 @@ class _Round:
         self.snapshot, self.policy = snapshot, policy
         self.candidates = [job for job in snapshot.jobs if terms_of(snapshot, job).candidate]
         self.choices = [job for job in self.candidates if not terms_of(snapshot, job).pinned]
-        self.cells = Cells(snapshot.nodes, self.candidates, room(snapshot))
+        self.cells = cells_of(snapshot)
         self.solvers = Solvers(policy.solver)
 
     def plan(self) -> Plan:
@@ -62,11 +64,13 @@ class _Round:
         limits = rows(self.snapshot, found, self.cells, ground.free)
         gap = max(0.0, self.policy.solver.gap)
         problem, start = staged(found, limits, self.solvers, gap)
-        best = shared(problem, start, self.solvers, gap)
-        promised = sum(group.worth * group.size for group in found.groups if group.keeps > 0)
-        given_up = max(0.0, self.policy.stability.fewest_moves_within) * abs(best.value - promised)
+        best = shared(problem, start, self.solvers, Target(gap, _constant(problem)))
+        given_up = max(0.0, self.policy.stability.fewest_moves_within) * abs(best.value - _constant(problem))
         x = nearest_to_current(problem, best, self.solvers, given_up)
         assignment = repaired(self.snapshot, self.cells, problem, x, self.solvers, best, gap)
+        if not problem.keeps_to(assignment.x):
+            # Nodes could not hold what the stages had counted on: the best plan need not reach it either.
+            best = replace(best, bound=max(best.bound, _unstaged(problem, limits).bound(best.prices[: len(limits)])))
         return self._plan(problem, best, assignment, found)
 
     def _plan(self, problem: Problem, best: Shared, assignment: Assignment, found: Options) -> Plan:
@@ -87,7 +91,7 @@ class _Round:
         if wrong:
             return kept(self.snapshot, f"the plan broke its own rules, nothing changes: {'; '.join(wrong[:5])}")
         # Admission worth of jobs that run anyway is a constant, and would only make the gap look smaller.
-        constant = sum(group.worth * group.size for group in found.groups if group.keeps > 0)
+        constant = _constant(problem)
         x = assignment.x
         value = float(problem.value @ x) - constant
         certified = max(best.value - constant, value) if assignment.whole else value
@@ -103,7 +107,7 @@ class _Round:
         return replace(plan, status=Status.OPTIMAL if proved else Status.FEASIBLE)
 
     def _is_short(self, job: Job, allocation: Allocation) -> bool:
-        return allocation.replicas < min(terms_of(self.snapshot, job).keeps, job.maximum)
+        return allocation.replicas < promised(job, terms_of(self.snapshot, job))
 
     def _prices(self, problem: Problem, best: Shared) -> tuple[Price, ...]:
         """Per accelerator: rows of one flavor, or of one queue on it, add up."""
@@ -113,3 +117,15 @@ class _Round:
             price = float(best.prices[row]) if row < len(best.prices) else 0.0
             total[key] = total.get(key, 0.0) + price / whose.per
         return tuple(Price(flavor, price, queue) for (flavor, queue), price in sorted(total.items()) if price > 1e-12)
+
+
+def _constant(problem: Problem) -> float:
+    """The admission worth of jobs that must run anyway."""
+    groups = problem.options.groups
+    return sum(group.worth * int(must) for group, must in zip(groups, problem.must, strict=True) if group.keeps > 0)
+
+
+def _unstaged(problem: Problem, limits: Rows) -> Problem:
+    """The problem without what the stages of admission added; promises stay."""
+    promises = np.array([group.keeps > 0 for group in problem.options.groups], dtype=np.bool_)
+    return replace(problem, rows=limits, must=np.where(promises, problem.must, 0))

@@ -57,6 +57,9 @@ def _highs(model: _Model, program: Program, limits: Limits) -> Answer:
         mip=limits.mip, msg=False, gapRel=limits.gap, gapAbs=1e-9, threads=1, timeLimit=limits.seconds,
         mip_max_nodes=limits.nodes, random_seed=0, mip_feasibility_tolerance=1e-7,
     )  # fmt: skip
+    if np.isfinite(limits.enough):
+        # PuLP hands HiGHS the negated objective to minimise.
+        solver.optionsDict["objective_target"] = -limits.enough
     # PuLP does not know HiGHS's status "solution limit" (nodes); the solution itself is read below.
     with contextlib.suppress(KeyError):
         model.lp.solve(solver)
@@ -71,7 +74,6 @@ def _highs(model: _Model, program: Program, limits: Limits) -> Answer:
     values = np.array(solution.col_value)[[order[variable.name] for variable in model.variables]]
     optimal = status == highspy.HighsModelStatus.kOptimal
     if limits.mip:
-        # PuLP hands HiGHS the negated objective to minimise.
         bound = -info.mip_dual_bound
         return Answer(values, optimal, bound=bound if np.isfinite(bound) else None)
     return Answer(values, optimal, bound=float(program.cost @ values), prices=_prices(model, program, -1.0))

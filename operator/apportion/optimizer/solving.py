@@ -1,7 +1,8 @@
 """Asking the solvers in the policy's order, within one deadline for everything."""
 
+import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -42,18 +43,23 @@ class Solvers:
         return self.limits.time_limit_seconds - (time.monotonic() - self.started)
 
     def solve(
-        self, problem: Problem, chosen: Ints, cost: Floats, upper: Floats | None = None, *, gap: float = 0.0
+        self,
+        problem: Problem,
+        chosen: Ints,
+        cost: Floats,
+        upper: Floats | None = None,
+        *,
+        gap: float = 0.0,
+        enough: float = math.inf,
     ) -> Found | None:
-        """The best whole x by `cost` over the chosen columns; None where no method found one."""
-        return self._ask(problem, chosen, cost, upper, mip=True, gap=gap)
+        """The best whole x by `cost` over the chosen columns, or one worth `enough`; None: no method found one."""
+        return self._ask(problem, chosen, cost, upper, Limits("", True, gap, 0.0, enough=enough))
 
     def relax(self, problem: Problem, chosen: Ints, cost: Floats) -> Found | None:
         """The same without integers: exact prices."""
-        return self._ask(problem, chosen, cost, None, mip=False, gap=0.0)
+        return self._ask(problem, chosen, cost, None, Limits("", False, 0.0, 0.0))
 
-    def _ask(
-        self, problem: Problem, chosen: Ints, cost: Floats, upper: Floats | None, *, mip: bool, gap: float
-    ) -> Found | None:
+    def _ask(self, problem: Problem, chosen: Ints, cost: Floats, upper: Floats | None, wanted: Limits) -> Found | None:
         if not self.methods or not len(chosen):
             return None
         caps = upper if upper is not None else problem.size[problem.options.columns.group].astype(np.float64)
@@ -64,12 +70,12 @@ class Solvers:
             if left <= 0:
                 self._give_up(f"{method}: no time left")
                 continue
-            limits = Limits(method, mip, gap, left)
+            limits = replace(wanted, method=method, seconds=left, enough=wanted.enough / scale)
             answer = WORKER.solve(restricted.program, limits, left + (OVERRUN - 1) * self.limits.time_limit_seconds)
             if answer.infeasible:
                 return None
             values = answer.values
-            if values is not None and mip:
+            if values is not None and wanted.mip:
                 values = whole(values, len(chosen))
             if values is None:
                 self._give_up(answer.message or f"{method}: values are not whole")
