@@ -18,7 +18,6 @@ GROUPS = {
     "Deployment": "apps",
     "ReplicaSet": "apps",
     "HorizontalPodAutoscaler": "autoscaling",
-    "ResourceClaim": "resource.k8s.io",
     ALLOCATION_POLICY: GROUP,
     QUEUE: GROUP,
     TRAINING_JOB: GROUP,
