@@ -119,7 +119,8 @@ def best(snapshot: Snapshot, policy: Policy, allowed: Callable[[list[tuple[Job, 
                     if job.priority == priority and not keeps[job.key] and (job.admission is not None or not incumbent)
                 ]
                 ranks.append(round(sum(_worth(snapshot, policy, job) for job in mine if job.key in got), 9))
-                ranks += [-float(at) for at, job in enumerate(mine) if incumbent and job.key in got][:0]
+                if incumbent:
+                    ranks.append(-float(sum(at for at, job in enumerate(mine) if job.key in got)))
         value = 0.0
         for job, flavor, replicas in chosen:
             worth, growth = job_value(snapshot, policy, job, _flavor(snapshot, flavor), replicas)

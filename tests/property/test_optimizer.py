@@ -1,28 +1,31 @@
 """The optimizer against brute force and against its own promises, on generated clusters."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from property.brute_force import best, job_value, packs
 
 from apportion.model.curves import Points, Usl
 from apportion.model.flavors import Flavor, Node
 from apportion.model.jobs import Admission, Job, JobKey, Memory, Pod
-from apportion.model.plan import Plan
+from apportion.model.plan import Plan, Status
 from apportion.model.policy import Policy, SolverLimits, Stability
 from apportion.model.queues import Queue, Quota
-from apportion.model.snapshot import Snapshot, Terms
+from apportion.model.snapshot import Ceiling, Snapshot, Terms
 from apportion.optimizer import place, solve, violations
+from property.brute_force import best, job_value, packs
 
 GPU = "nvidia.com/gpu"
 NOW = 100_000.0
 EXACT = Policy(solver=SolverLimits(gap=0.0), stability=Stability(fewest_moves_within=0.0))
 GREEDY = replace(EXACT, solver=SolverLimits(gap=0.0, methods=("greedy",)))
 
-QUICK = settings(derandomize=True, deadline=None, max_examples=60, suppress_health_check=list(HealthCheck), database=None)
+QUICK = settings(
+    derandomize=True, deadline=None, max_examples=60, suppress_health_check=list(HealthCheck), database=None
+)
 
 CURVES = (Usl(1.0, 0.017), Usl(2.0, 0.19, 0.006), Usl(1.0, 0.0), Points(((1, 1.0), (3, 2.0), (4, 1.5))), Usl(1.0, 0.9))
 
@@ -58,7 +61,11 @@ def snapshots(
     queues = ()
     if with_queues:
         held = sum(job.admission.replicas * job.per_replica for job in jobs if job.admission)
-        queues = (Queue("a", weight=draw(st.sampled_from((1.0, 3.0))), quotas=(Quota("*", max(held, draw(st.integers(2, 16)))),)),)
+        queues = (
+            Queue(
+                "a", weight=draw(st.sampled_from((1.0, 3.0))), quotas=(Quota("*", max(held, draw(st.integers(2, 16)))),)
+            ),
+        )
     return Snapshot(NOW, tuple(nodes), catalog, tuple(jobs), queues, terms=terms)
 
 
@@ -92,7 +99,11 @@ def _running(draw: st.DrawFn, job: Job, nodes: Sequence[Node], free: dict[str, d
     pods = []
     for at in range(replicas):
         node = next(
-            (n.name for n in nodes if n.flavor == flavor and all(left[n.name][k] >= v for k, v in job.requests.items())),
+            (
+                n.name
+                for n in nodes
+                if n.flavor == flavor and all(left[n.name][k] >= v for k, v in job.requests.items())
+            ),
             None,
         )
         if node is None:
@@ -128,10 +139,6 @@ def value(snapshot: Snapshot, policy: Policy, plan: Plan) -> float:
         worth, growth = job_value(snapshot, policy, job, flavors[flavor], replicas)
         total += growth if snapshot.terms.get(job.key, Terms()).keeps else worth + growth
     return total
-
-
-def survivors_can_stay(snapshot: Snapshot) -> bool:
-    return not any(job.pods for job in snapshot.jobs)
 
 
 @QUICK
@@ -171,3 +178,97 @@ def test_plans_pack_and_keep_every_rule(snapshot: Snapshot, policy: Policy) -> N
         assert replicas >= snapshot.terms.get(job.key, Terms()).keeps or job.key in plan.short
     assert value(snapshot, policy, plan) == pytest.approx(plan.objective - plan.moves_cost, abs=1e-6)
     assert solve(snapshot, policy) == plan
+
+
+@st.composite
+def shared_clusters(draw: st.DrawFn) -> Snapshot:
+    """Two queues of a cohort with limits, two flavors, nothing or something running."""
+    base = draw(snapshots(flavors=2, most_jobs=6))
+    held = sum(job.admission.replicas * job.per_replica for job in base.jobs if job.admission)
+
+    def quota() -> tuple[Quota, ...]:
+        limits = st.sampled_from((None, None, 0, 2))
+        return (Quota("*", draw(st.integers(0, 12)), draw(limits), draw(limits)),)
+
+    queues = (Queue("a", "c", quotas=quota()), Queue("b", draw(st.sampled_from(("c", ""))), quotas=quota()))
+    jobs = tuple(replace(job, queue_name=draw(st.sampled_from(("a", "b")))) for job in base.jobs)
+    terms = {key: replace(value, borrows=draw(st.booleans())) for key, value in base.terms.items()}
+    ceilings = (Ceiling("a", "f0", draw(st.integers(0, held + 4))),) if draw(st.booleans()) else ()
+    return replace(base, queues=queues, jobs=jobs, terms=terms, ceilings=ceilings)
+
+
+@QUICK
+@given(shared_clusters(), st.sampled_from((EXACT, GREEDY)))
+def test_queues_of_a_cohort_stay_within_what_is_theirs(snapshot: Snapshot, policy: Policy) -> None:
+    plan = solve(snapshot, policy)
+    assert plan.status is not Status.KEPT, plan.warnings
+    assert violations(snapshot, plan.allocations) == []
+    assert plan.objective <= plan.bound
+    for key in plan.short:
+        assert snapshot.terms[key].keeps > 0
+    # Promises on the flavor where they run are never lost to a quota, only to nodes, and all these nodes are there.
+    assert plan.short == ()
+
+
+@QUICK
+@given(snapshots(flavors=2, most_jobs=5), st.data())
+def test_nothing_useful_stays_idle(snapshot: Snapshot, data: st.DataObject) -> None:
+    """No job could be given its next step, on what is free and within its quota, at a gain."""
+    plan = solve(snapshot, data.draw(st.sampled_from((EXACT, Policy(), GREEDY))))
+    flavors = {flavor.name: flavor for flavor in snapshot.flavors}
+    for allocation, job in zip(plan.allocations, snapshot.jobs, strict=True):
+        terms = snapshot.terms.get(job.key, Terms())
+        larger = [step for step in job.steps if step > allocation.replicas]
+        if not allocation.replicas or not larger or not terms.grows:
+            continue
+        flavor = flavors[allocation.flavor or ""]
+        before = sum(job_value(snapshot, EXACT, job, flavor, allocation.replicas))
+        if sum(job_value(snapshot, EXACT, job, flavor, larger[0])) <= before + 1e-9:
+            continue
+        raised = [replace(a, replicas=larger[0]) if a.key == job.key else a for a in plan.allocations]
+        assert violations(snapshot, raised) or place(snapshot, raised).unplaced
+
+
+@QUICK
+@given(snapshots(most_jobs=5), st.sampled_from((1.5, 4.0)))
+def test_a_heavier_weight_never_lowers_a_queues_own_value(snapshot: Snapshot, times: float) -> None:
+    half = len(snapshot.jobs) // 2
+    queues = (Queue("a", "c", quotas=(Quota("*", 12),)), Queue("b", "c", quotas=(Quota("*", 12),)))
+    jobs = tuple(replace(job, queue_name="a" if at < half else "b", pods=()) for at, job in enumerate(snapshot.jobs))
+    jobs = tuple(replace(job, memory=Memory(), priority=0) for job in jobs)
+    before = replace(snapshot, queues=queues, jobs=jobs, terms={})
+    after = replace(before, queues=(replace(queues[0], weight=times), queues[1]))
+
+    def own(plan: Plan) -> float:
+        flavor = before.flavors[0]
+        mine = [entry for entry in chosen(before, plan) if entry[0].queue_name == "a"]
+        return sum(sum(job_value(before, EXACT, job, flavor, replicas)) for job, _, replicas in mine)
+
+    light, heavy = solve(before, EXACT), solve(after, EXACT)
+    if not light.unplaced and not heavy.unplaced:
+        assert own(heavy) >= own(light) - 1e-6
+
+
+@QUICK
+@given(snapshots(sizes=(1, 3, 10**12), tight_cpu=True), st.data())
+def test_nonsense_is_survived(snapshot: Snapshot, data: st.DataObject) -> None:
+    odd = st.sampled_from((math.nan, math.inf, -math.inf, -1.0, 0.0, 1e300))
+    jobs = tuple(
+        replace(
+            job,
+            curve=Usl(data.draw(odd), data.draw(odd), 0.0),
+            restart_seconds=data.draw(odd),
+            created=data.draw(odd),
+            steps=data.draw(st.sampled_from((job.steps, (), (0,), (3, 1), (10**18,)))),
+        )
+        for job in snapshot.jobs
+    )
+    queues = tuple(replace(queue, weight=data.draw(odd)) for queue in snapshot.queues)
+    flavors = tuple(replace(flavor, speed=data.draw(odd)) for flavor in snapshot.flavors)
+    hostile = replace(snapshot, jobs=jobs, queues=queues, flavors=flavors)
+    plan = solve(hostile, EXACT)
+    assert len(plan.allocations) == len(jobs)
+    assert math.isfinite(plan.objective)
+    assert plan.bound >= plan.objective
+    if plan.status is not Status.KEPT:
+        assert violations(hostile, plan.allocations) == []

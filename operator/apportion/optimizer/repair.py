@@ -22,7 +22,7 @@ MOST_CUTS = 4
 
 @dataclass(frozen=True)
 class Assignment:
-    """The column of each job (NOTHING: it waits), the same as counts, and who was cut back.
+    """The column of each job (NOTHING: it waits), the same as counts, and whose pods did not all find a node.
 
     whole: no job was cut back, so that what the plan lacks of the value stage was given up for fewer moves.
     """
@@ -61,7 +61,12 @@ def repaired(
     wanted = dict(assigned)
     assigned, placer = repair.cut(assigned, placer)
     repair.fill(assigned, placer)
-    lost = tuple(key for key, column in wanted.items() if repair.size(assigned[key]) < repair.size(column))
+    missing = repair.place(assigned).unplaced
+    lost = tuple(
+        key
+        for key, column in wanted.items()
+        if repair.size(assigned[key]) < repair.size(column) or (key in missing and assigned[key] != NOTHING)
+    )
     return Assignment(assigned, repair.counts(assigned), lost, not failed)
 
 
@@ -139,7 +144,7 @@ class _Repair:
                 column = assigned[key]
                 lesser = self._lesser(key, column, missing)
                 if attempt == MOST_CUTS - 1:
-                    lesser = lesser[-1:]
+                    lesser = lesser[-2:] if self._options.groups[self._jobs[key][0]].current.replicas else lesser[-1:]
                 assigned[key] = next(at for at in lesser if at == NOTHING or ledger.take(at, column))
                 if assigned[key] == NOTHING:
                     ledger.give_back(column)

@@ -1,0 +1,168 @@
+"""Placement on paper, the ReplicaSet's ranking, and the independent check."""
+
+from dataclasses import replace
+
+import pytest
+
+from apportion.model.curves import Usl
+from apportion.model.jobs import JobKey, Pod
+from apportion.model.plan import Allocation
+from apportion.model.queues import Queue, Quota
+from apportion.model.snapshot import Ceiling, Snapshot, Terms
+from apportion.optimizer import place, solve, survivors, violations
+from optimizer_builders import EXACT, GPU, granted, job, node, running, snapshot, under
+
+LINEAR = Usl(1.0, 0.0)
+
+
+def asked(flavor: str = "h100", **replicas: int) -> list[Allocation]:
+    return [Allocation(JobKey("ns", name), flavor, count) for name, count in replicas.items()]
+
+
+def pod(name: str, where: str | None = "n", **more: object) -> Pod:
+    fields: dict[str, object] = {"created": 100.0, "ready": True, "ready_since": 100.0, **more}
+    return Pod(name, name, where, {GPU: 1}, **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "leaves",
+    [
+        pod("x", "m", ready=False),
+        pod("x", "m", phase="Pending"),
+        pod("x", "m", deletion_cost=-1),
+        pod("x", "m", ready_since=200.0),
+        pod("x", "m", restarts=3),
+        pod("x", "m", created=300.0),
+    ],
+)
+def test_the_replicaset_keeps_the_better_pods(leaves: Pod) -> None:
+    others = (pod("a", "n"), pod("b", "o"))
+    stay = survivors(replace(job("j"), pods=(leaves, *others)), 2, {"n", "m", "o"})
+    assert {kept.name for kept in stay} == {"a", "b"}
+
+
+def test_of_pods_doubled_up_on_a_node_one_leaves_and_unbound_ones_never_survive() -> None:
+    pods = (
+        pod("a", "n"),
+        pod("b", "m"),
+        pod("c", "m"),
+        pod("d", None),
+        pod("e", "m", terminating=True),
+        pod("f", "gone"),
+    )
+    whole = replace(job("j"), pods=pods)
+    assert {kept.name for kept in survivors(whole, 3, {"n", "m"})} == {"a", "b", "c"}
+    assert {kept.name for kept in survivors(whole, 1, {"n", "m"})} == {"a"}
+    assert survivors(whole, 0, {"n", "m"}) == ()
+
+
+def test_survivors_stay_and_new_pods_go_largest_first() -> None:
+    base = snapshot(
+        [node("n1", 8), node("n2", 8)], [running(job("a", 1, 8), {"n1": 3}), job("b", 1, 1, 8), job("c", 1, 5)]
+    )
+    placement = place(base, asked(a=3, b=1, c=5))
+    assert placement.placed[JobKey("ns", "a")] == {"n1": 3}
+    assert placement.placed[JobKey("ns", "b")] == {"n2": 1}
+    assert placement.placed[JobKey("ns", "c")] == {"n1": 5}
+    assert placement.unplaced == {}
+
+
+def test_what_finds_no_node_is_counted() -> None:
+    base = snapshot([node("n1", 3), node("n2", 3)], [job("a", 1, 9, 2)])
+    placement = place(base, asked(a=3))
+    assert placement.unplaced == {JobKey("ns", "a"): 1}
+    assert place(base, asked("nowhere", a=2)).unplaced == {JobKey("ns", "a"): 2}
+    assert place(base, [Allocation(JobKey("ns", "a")), *asked(stranger=3)]).unplaced == {}
+
+
+def test_new_pods_make_room_for_each_other() -> None:
+    # Largest first by accelerators puts "wide" where "hungry", which needs the memory, would have to go.
+    nodes = [node("n1", 4, allocatable={"memory": 100}), node("n2", 4, allocatable={"memory": 10})]
+    jobs = [job("wide", 1, 1, 3, requests={"memory": 1}), job("hungry", 1, 1, 2, requests={"memory": 90})]
+    tight = snapshot([nodes[0], replace(nodes[1], foreign={GPU: 0})], jobs)
+    assert place(tight, asked(wide=1, hungry=1)).unplaced == {}
+
+
+def test_pinned_jobs_hold_their_room_unasked() -> None:
+    held = running(job("p"), {"n": 5})
+    base = under(snapshot([node("n", 8)], [held, job("a", 1, 8)]), p=Terms(pinned=True))
+    placement = place(base, asked(a=4))
+    assert placement.placed[JobKey("ns", "p")] == {"n": 5}
+    assert placement.unplaced == {JobKey("ns", "a"): 1}
+
+
+def test_sizes_that_are_no_chain_are_cut_back_to_what_places_and_the_rest_is_filled() -> None:
+    base = snapshot(
+        [node("n1", 8), node("n2", 8)], [job("three", 1, 9, 3, curve=LINEAR), job("one", 1, 9, 1, curve=Usl(1, 0.5))]
+    )
+    plan = solve(base, EXACT)
+    assert place(base, plan.allocations).unplaced == {}
+    assert granted(plan)["three"] == 4
+    assert granted(plan)["one"] == 4
+    assert plan.bound >= plan.objective
+
+
+def test_ragged_nodes_cut_new_jobs_never_running_ones() -> None:
+    # Two accelerators are free on each node: four by count, none for a block of four.
+    old = running(job("old", 4, 4), {"n1": 2, "n2": 2})
+    base = under(snapshot([node("n1", 4), node("n2", 4)], [old, job("new", 1, 1, 4)]), old=Terms(keeps=4))
+    plan = solve(base, EXACT)
+    assert granted(plan) == {"new": 0, "old": 4}
+    assert plan.unplaced == (JobKey("ns", "new"),)
+    elastic = under(snapshot([node("n1", 4), node("n2", 4)], [old, job("new", 1, 4, 1)]), old=Terms(keeps=4))
+    assert granted(solve(elastic, EXACT)) == {"new": 4, "old": 4}
+
+
+QUEUES = (
+    Queue("q", "c", quotas=(Quota("*", 4, borrowing_limit=1),)),
+    Queue("r", "c", quotas=(Quota("*", 4, lending_limit=0),)),
+)
+
+
+def checked() -> Snapshot:
+    jobs = [
+        running(job("a", 2, 6, queue_name="q"), {"n": 4}),
+        job("b", 1, 8, queue_name="q"),
+        job("c", 1, 8, queue_name="r"),
+        job("d", 1, 8, 2),
+    ]
+    return snapshot([node("n", 8), node("m", 8, flavor="a100")], jobs, queues=QUEUES)
+
+
+@pytest.mark.parametrize(
+    ("allocations", "terms", "said"),
+    [
+        (asked(a=4, c=4), Terms(), ""),
+        (asked(a=1), Terms(), "none of its steps"),
+        (asked(a=5), Terms(grows=False), "must not grow"),
+        (asked("a100", a=4), Terms(moves=False), "must not move"),
+        (asked(a=4), Terms(barred=frozenset({"h100"})), "barred"),
+        (asked(a=4), Terms(candidate=False), "no candidate"),
+        (asked(a=5), Terms(pinned=True), "pinned to 4"),
+        (asked(a=4), Terms(pinned=True), ""),
+        (asked("tpu", a=4), Terms(), "does not accept"),
+        (asked(d=5), Terms(), "10 nvidia.com/gpu granted on nodes that have 8"),
+        (asked(a=4, d=3), Terms(pinned=True), "granted on nodes"),
+        (asked(b=6), Terms(), "quota/q/h100"),
+        (asked(b=5), Terms(), "cohort/c/h100"),
+        (asked(a=4, b=2), Terms(), "quota/q/h100"),
+        ([*asked(a=2), *asked(a=2)], Terms(), "allocated twice"),
+        (asked(stranger=2), Terms(), "no such job"),
+    ],
+)
+def test_every_broken_rule_is_named(allocations: list[Allocation], terms: Terms, said: str) -> None:
+    found = violations(under(checked(), a=terms), allocations)
+    assert (found == []) if not said else any(said in sentence for sentence in found), found
+
+
+def test_ceilings_and_nominal_quota_are_checked_up_to_what_was_promised() -> None:
+    base = replace(checked(), ceilings=(Ceiling("q", "h100", 3),))
+    assert any("ceiling/q/h100" in sentence for sentence in violations(base, asked(a=4)))
+    assert violations(under(base, a=Terms(keeps=4)), asked(a=4)) == []
+    strict = replace(
+        checked(), queues=(Queue("q", "c", quotas=(Quota("*", 1),)), Queue("r", "c", quotas=(Quota("*", 7),)))
+    )
+    assert violations(strict, asked(a=4)) == []
+    assert any(
+        "may not borrow" in sentence for sentence in violations(under(strict, a=Terms(borrows=False)), asked(a=4))
+    )
