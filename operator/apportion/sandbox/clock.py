@@ -5,6 +5,7 @@ import heapq
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import count
 from typing import Protocol
 
@@ -20,28 +21,38 @@ class Clock(Protocol):
 
 
 class LoopClock:
-    """Wall time on the running asyncio loop. After `close` no timer fires."""
+    """Wall time on an asyncio loop. Timers wait for `open`, and after `close` none fires."""
 
     def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._early: list[tuple[float, Callback]] = []
         self._handles: set[asyncio.TimerHandle] = set()
-        self._closed = False
 
     def now(self) -> float:
         return time.time()
 
     def call_later(self, seconds: float, callback: Callback) -> None:
-        if self._closed:
+        if self._loop is None:
+            self._early.append((seconds, callback))
             return
 
         def fire() -> None:
             self._handles.discard(handle)
             callback()
 
-        handle = asyncio.get_running_loop().call_later(seconds, fire)
+        handle = self._loop.call_later(seconds, fire)
         self._handles.add(handle)
 
+    def open(self) -> None:
+        """Let timers run on the running loop."""
+        self._loop = asyncio.get_running_loop()
+        early, self._early = self._early, []
+        for seconds, callback in early:
+            self.call_later(seconds, callback)
+
     def close(self) -> None:
-        self._closed = True
+        """Forget the timers that are set; later ones wait for another `open`."""
+        self._loop = None
         for handle in self._handles:
             handle.cancel()
         self._handles.clear()
@@ -73,12 +84,12 @@ class ManualClock:
 
 def timestamp(seconds: float) -> str:
     """RFC 3339 in whole seconds, as metav1.Time is written."""
-    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _whole_timestamp(int(seconds))
 
 
-def micro_timestamp(seconds: float) -> str:
-    """RFC 3339 with microseconds, as metav1.MicroTime is written."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+@lru_cache(maxsize=64)
+def _whole_timestamp(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def seconds_of(text: str | None) -> float:

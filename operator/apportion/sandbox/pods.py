@@ -1,5 +1,6 @@
 """What the simulated parts need to know about a pod."""
 
+import re
 from decimal import ROUND_CEILING, Decimal
 from functools import lru_cache
 
@@ -15,19 +16,16 @@ _SUFFIXES = {
     "E": Decimal(10**18), "Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30), "Ti": Decimal(2**40),
     "Pi": Decimal(2**50), "Ei": Decimal(2**60),
 }  # fmt: skip
+_QUANTITY = re.compile(r"(?P<digits>[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)(?P<suffix>[numkMGTPE]?|[KMGTPE]i)")
 
 
 @lru_cache(maxsize=4096)
 def quantity(name: str, text: str) -> int:
     """A quantity of the resource `name`, rounded up to its unit. Raises ValueError for what is no quantity."""
-    digits = text.rstrip("numkMGTPEKi")
-    factor = _SUFFIXES.get(text[len(digits) :])
-    if factor is None:
+    found = _QUANTITY.fullmatch(text)
+    if found is None:
         raise ValueError(f"quantities must match the regular expression, got {text!r}")
-    try:
-        value = Decimal(digits) * factor * (1000 if name.endswith("cpu") else 1)
-    except ArithmeticError:
-        raise ValueError(f"quantities must match the regular expression, got {text!r}") from None
+    value = Decimal(found["digits"]) * _SUFFIXES[found["suffix"]] * (1000 if name.endswith("cpu") else 1)
     return int(value.to_integral_value(ROUND_CEILING))
 
 

@@ -63,6 +63,7 @@ class ReplicaSets:
         self._store = store
         self._recorder = recorder
         self._random = random
+        self._refused: dict[Place, tuple[float, StatusError | None]] = {}
         self._queue: WorkQueue[Place] = WorkQueue(store.clock, self._reconcile)
         store.storage.listen(_SETS, self._on_set)
         store.storage.listen(_PODS, self._on_pod)
@@ -80,6 +81,7 @@ class ReplicaSets:
     def _reconcile(self, place: Place) -> None:
         replica_set = self._store.peek("replicasets", *place)
         if replica_set is None:
+            self._refused.pop(place, None)
             return
         owned = self._store.storage.owned(replica_set["metadata"]["uid"], _PODS)
         pods = [pod for pod in owned if is_active(pod)]
@@ -87,11 +89,23 @@ class ReplicaSets:
         if "deletionTimestamp" not in replica_set["metadata"]:
             missing = replica_set["spec"]["replicas"] - len(pods)
             if missing > 0:
-                refusal = self._create(replica_set, min(missing, _BURST))
+                refusal = self._create_unless_refused(place, replica_set, min(missing, _BURST))
             elif missing < 0:
                 self._delete(replica_set, pods, min(-missing, _BURST))
         # Counted before its own writes, as upstream: the pods' events bring the next look.
         self._write_status(replica_set, pods, refusal)
+
+    def _create_unless_refused(self, place: Place, replica_set: Obj, number: int) -> StatusError | None:
+        """Create pods, but after a refusal only when its wait is over: each refusal names another pod, and so changes
+        the status that brings the next look."""
+        until, refusal = self._refused.pop(place, (0.0, None))
+        now = self._store.clock.now()
+        if now >= until:
+            until, refusal = now + _RETRY_SECONDS, self._create(replica_set, number)
+        if refusal is not None:
+            self._refused[place] = (until, refusal)
+            self._queue.add_after(place, until - now)
+        return refusal
 
     def _create(self, replica_set: Obj, number: int) -> StatusError | None:
         meta, template = replica_set["metadata"], replica_set["spec"]["template"]
@@ -107,7 +121,6 @@ class ReplicaSets:
                 made = self._store.create(resource, meta["namespace"], pod, Write(_NAME)).obj
             except StatusError as error:
                 self._recorder.record(replica_set, "FailedCreate", f"Error creating: {error}", _NAME, "Warning")
-                self._queue.add_after((meta["namespace"], meta["name"]), _RETRY_SECONDS)
                 return error
             done = f"Created pod: {made['metadata']['name']}"
             self._recorder.record(replica_set, "SuccessfulCreate", done, _NAME)

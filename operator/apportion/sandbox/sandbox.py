@@ -36,10 +36,11 @@ def new_store(clock: Clock, seed: int = 0, eviction_seconds: float = 300) -> tup
 class Sandbox:
     """A Kubernetes API with simulated controllers, in this process.
 
-    Use it as `async with Sandbox() as sandbox`, or call `start` and `stop`. Times are in seconds: `bind_seconds` from a
-    pod's creation to its node, `start_seconds` from there to Ready, `eviction_seconds` how long pods bear a node that is
-    not ready, `orphan_seconds` how long they outlive a deleted one, `back_off_seconds` the first wait of a container
-    that ended twice. `scoring` is LeastAllocated or MostAllocated. CEL rules of CRDs are not evaluated, server-side
+    Use it as `async with Sandbox() as sandbox`, or call `start` and `stop`; with a ManualClock the store and the
+    simulated parts work without either. Times are in seconds: `bind_seconds` from a pod's creation to its node,
+    `start_seconds` from there to Ready, `eviction_seconds` how long pods bear a node that is not ready,
+    `orphan_seconds` how long they outlive a deleted one, `back_off_seconds` the first wait of a container that ended
+    twice. `scoring` is LeastAllocated or MostAllocated. CEL rules of CRDs are not evaluated, server-side
     apply is refused, and protobuf is answered with 415.
     """
 
@@ -63,9 +64,8 @@ class Sandbox:
         self.store, self._custom = new_store(self.clock, seed, eviction_seconds)
         self._access = Access()
         self._server = Server(self.store, self._custom, self._access, bookmark_seconds)
-        self._timing = Timing(bind_seconds, start_seconds, orphan_seconds, back_off_seconds)
-        self._scoring = scoring
-        self._seed = seed
+        timing = Timing(bind_seconds, start_seconds, orphan_seconds, back_off_seconds)
+        simulate(self.store, timing, scoring, Random(seed + 1))
         self._runner: web.ServerRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -77,8 +77,9 @@ class Sandbox:
 
     async def start(self) -> None:
         """Open the port and start the simulated parts."""
-        simulate(self.store, self._timing, self._scoring, Random(self._seed + 1))
-        self._runner = web.ServerRunner(web.Server(self._server.handle), shutdown_timeout=1.0)
+        if self._loop_clock:
+            self._loop_clock.open()
+        self._runner = web.ServerRunner(web.Server(self._server.handle, access_log=None), shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._host, self._port)
         await site.start()

@@ -1,0 +1,93 @@
+"""Structural schemas: what is pruned, filled in and refused, and in which words."""
+
+import pytest
+from apportion.sandbox.schema import fill_schema_defaults, prune, validate
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "spec": {
+            "type": "object",
+            "required": ["name"],
+            "properties": {
+                "name": {"type": "string", "minLength": 2, "maxLength": 5, "pattern": "^[a-z]+$"},
+                "size": {"type": "integer", "minimum": 1, "maximum": 8, "default": 3},
+                "share": {"type": "number", "minimum": 0, "exclusiveMinimum": True},
+                "mode": {"type": "string", "enum": ["a", "b"]},
+                "open": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+                "amounts": {"type": "object", "additionalProperties": {"x-kubernetes-int-or-string": True}},
+                "maybe": {"type": "string", "nullable": True},
+                "when": {"type": "string", "format": "date-time"},
+                "tags": {"type": "array", "items": {"type": "string"}, "maxItems": 2, "x-kubernetes-list-type": "set"},
+                "parts": {
+                    "type": "array",
+                    "x-kubernetes-list-type": "map",
+                    "x-kubernetes-list-map-keys": ["key"],
+                    "items": {
+                        "type": "object",
+                        "properties": {"key": {"type": "string"}, "n": {"type": "integer", "default": 1}},
+                    },
+                },
+            },
+        }
+    },
+}
+
+
+def test_unknown_fields_are_pruned_except_where_they_are_preserved():
+    given = {"kind": "W", "metadata": {"x": 1}, "odd": 1, "spec": {"odd": 1, "open": {"odd": 1}, "amounts": {"any": 1}}}
+    kept = {"kind": "W", "metadata": {"x": 1}, "spec": {"open": {"odd": 1}, "amounts": {"any": 1}}}
+    assert prune(SCHEMA, given) == kept
+
+
+def test_defaults_are_filled_in_also_inside_lists_and_for_null():
+    value = {"spec": {"size": None, "parts": [{"key": "a"}], "maybe": None}}
+    fill_schema_defaults(SCHEMA, value)
+    assert value == {"spec": {"size": 3, "parts": [{"key": "a", "n": 1}], "maybe": None}}
+    absent = {}
+    fill_schema_defaults(SCHEMA, absent)
+    assert absent == {}
+
+
+VALID = {"name": "abc", "size": 8, "share": 0.5, "mode": "a", "amounts": {"x": "1", "y": 2}, "maybe": None,
+         "when": "2030-01-01T00:00:00Z", "tags": ["x", "y"], "parts": [{"key": "a"}, {"key": "b"}]}  # fmt: skip
+
+
+def test_a_valid_object_has_no_causes():
+    assert validate(SCHEMA, {"spec": VALID}) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "sentence"),
+    [
+        ({"name": "a"}, "FieldValueInvalid", 'spec.name: Invalid value: "a": spec.name in body should be at least 2 chars long'),
+        ({"name": "abcdef"}, "FieldValueTooLong", "spec.name: Too long: may not be more than 5 bytes"),
+        ({"name": "ABC"}, "FieldValueInvalid", "spec.name: Invalid value: \"ABC\": spec.name in body should match '^[a-z]+$'"),
+        ({"name": 1}, "FieldValueTypeInvalid", 'spec.name: Invalid value: "integer": spec.name in body must be of type string: "integer"'),
+        ({"name": None}, "FieldValueTypeInvalid", 'spec.name: Invalid value: "null": spec.name in body must be of type string: "null"'),
+        ({"size": 0}, "FieldValueInvalid", "spec.size: Invalid value: 0: spec.size in body should be greater than or equal to 1"),
+        ({"size": 9}, "FieldValueInvalid", "spec.size: Invalid value: 9: spec.size in body should be less than or equal to 8"),
+        ({"size": True}, "FieldValueTypeInvalid", 'spec.size: Invalid value: "boolean": spec.size in body must be of type integer: "boolean"'),
+        ({"share": 0}, "FieldValueInvalid", "spec.share: Invalid value: 0: spec.share in body should be greater than 0"),
+        ({"mode": "c"}, "FieldValueNotSupported", 'spec.mode: Unsupported value: "c": supported values: "a", "b"'),
+        ({"when": "noon"}, "FieldValueInvalid", 'spec.when: Invalid value: "noon": spec.when in body must be of type date-time: "noon"'),
+        ({"tags": ["x", "y", "z"]}, "FieldValueTooMany", "spec.tags: Too many: 3: must have at most 2 items"),
+        ({"tags": ["x", "x"]}, "FieldValueDuplicate", 'spec.tags[1]: Duplicate value: "x"'),
+        ({"parts": [{"key": "a"}, {"key": "a"}]}, "FieldValueDuplicate", 'spec.parts[1]: Duplicate value: {"key":"a"}'),
+        ({"amounts": {"x": 1.5}}, "FieldValueTypeInvalid", 'spec.amounts.x: Invalid value: "number": spec.amounts.x in body must be of type integer,string: "number"'),
+    ],
+)  # fmt: skip
+def test_faults_are_named_as_the_api_server_names_them(change, reason, sentence):
+    (cause,) = validate(SCHEMA, {"spec": {**VALID, **change}})
+    assert (cause.reason, cause.text) == (reason, sentence)
+
+
+def test_every_fault_is_a_cause_of_its_own():
+    causes = validate(SCHEMA, {"spec": {"size": 0, "mode": "c"}})
+    assert sorted(cause.field for cause in causes) == ["spec.mode", "spec.name", "spec.size"]
+
+
+def test_alternatives():
+    either = {"anyOf": [{"type": "integer"}, {"type": "string"}]}
+    assert validate(either, "x", "f") == []
+    assert [cause.reason for cause in validate(either, True, "f")] == ["FieldValueInvalid"]
