@@ -166,3 +166,19 @@ def test_ceilings_and_nominal_quota_are_checked_up_to_what_was_promised() -> Non
     assert any(
         "may not borrow" in sentence for sentence in violations(under(strict, a=Terms(borrows=False)), asked(a=4))
     )
+
+
+def test_a_pod_that_fits_nowhere_else_has_room_made_for_it() -> None:
+    # "wide" goes first, to the node that it fills; "hungry" needs that node's memory, so "wide" has to go elsewhere.
+    nodes = [node("n1", 3, allocatable={"memory": 100}), node("n2", 4, allocatable={"memory": 10})]
+    jobs = [job("wide", 1, 1, 3, requests={"memory": 1}), job("hungry", 1, 1, 2, requests={"memory": 90})]
+    assert place(snapshot(nodes, jobs), asked(wide=1, hungry=1)).placed == {
+        JobKey("ns", "wide"): {"n2": 1},
+        JobKey("ns", "hungry"): {"n1": 1},
+    }
+    small = [nodes[0], node("n2", 2, allocatable={"memory": 10})]
+    stuck = place(snapshot(small, jobs), asked(wide=1, hungry=1))
+    assert stuck.unplaced == {JobKey("ns", "hungry"): 1}
+    assert stuck.placed[JobKey("ns", "wide")] == {"n1": 1}
+    nobody = replace(job("else", flavors=()), steps=(1,))
+    assert place(snapshot(nodes, [nobody]), asked(**{"else": 1})).unplaced == {JobKey("ns", "else"): 1}

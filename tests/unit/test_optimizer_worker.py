@@ -1,6 +1,9 @@
 """The solver process: started on demand, killed when late, and what takes over then."""
 
+import io
+import math
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -11,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from apportion.model.plan import Plan, Status
@@ -18,6 +22,9 @@ from apportion.model.policy import SolverLimits
 from apportion.model.snapshot import Snapshot
 from apportion.optimizer import process, solve, violations, warm
 from apportion.optimizer.process import Worker
+from apportion.optimizer.program import Limits, Program
+from apportion.optimizer.solvers import run
+from apportion.optimizer.worker import HEADER, serve
 from optimizer_builders import EXACT, granted, job, node, snapshot
 
 
@@ -144,3 +151,68 @@ def test_warm_starts_it_ahead() -> None:
     warm()
     assert process.WORKER._process is not None
     assert process.WORKER._process.poll() is None
+
+
+def program() -> Program:
+    """max 3 a + 2 b with a + b <= 3.5 and b = 1, both whole and at most 5."""
+    return Program(
+        cost=np.array([3.0, 2.0]),
+        lower=np.zeros(2),
+        upper=np.full(2, 5.0),
+        integer=np.ones(2, dtype=np.bool_),
+        names=["a", "b"],
+        row=np.array([0, 0, 1]),
+        column=np.array([0, 1, 1]),
+        entry=np.ones(3),
+        right=np.array([3.5, 1.0]),
+        equal=np.array([False, True]),
+        row_names=["capacity/h100/1", "choice/ns/b"],
+    )
+
+
+@pytest.mark.parametrize("method", ["highs", "cbc"])
+def test_solvers_return_values_bounds_and_prices_of_one_sign(method: str, tmp_path: Path) -> None:
+    whole = run(program(), Limits(method, True, 0.0, 10.0), str(tmp_path))
+    assert whole.values is not None
+    assert whole.values.round(6).tolist() == [2.0, 1.0]
+    assert whole.optimal
+    assert whole.bound is None or whole.bound == pytest.approx(8.0)
+    relaxed = run(program(), Limits(method, False, 0.0, 10.0), str(tmp_path))
+    assert relaxed.values is not None
+    assert relaxed.values.round(6).tolist() == [2.5, 1.0]
+    assert relaxed.prices.round(6).tolist() == [3.0, -1.0]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("method", ["highs", "cbc"])
+def test_what_cannot_be_is_not_taken_for_a_solution(method: str, tmp_path: Path) -> None:
+    impossible = replace(program(), right=np.array([0.5, 1.0]))
+    answer = run(impossible, Limits(method, True, 0.0, 10.0), str(tmp_path))
+    assert answer.values is None
+    assert answer.infeasible == (method == "highs")
+    nothing = replace(program(), cost=np.zeros(0), right=np.zeros(0))
+    assert run(nothing, Limits(method, True, 0.0, 10.0), str(tmp_path)).optimal
+
+
+def test_a_node_limit_and_a_sufficient_objective_end_the_search(tmp_path: Path) -> None:
+    few = run(program(), Limits("highs", True, 0.0, 10.0, nodes=0), str(tmp_path))
+    assert few.values is None or few.values.round(6).tolist() == [2.0, 1.0]
+    enough = run(program(), Limits("highs", True, 0.0, 10.0, enough=4.0), str(tmp_path))
+    assert enough.values is not None
+
+
+def test_the_worker_answers_each_request_and_survives_a_bad_one(tmp_path: Path) -> None:
+    good = pickle.dumps((program(), Limits("highs", True, 0.0, 10.0)))
+    bad = pickle.dumps((replace(program(), cost=np.array([math.nan, 1.0])), Limits("highs", True, 0.0, 10.0)))
+    worse = pickle.dumps((None, Limits("highs", True, 0.0, 10.0)))
+    source = io.BytesIO(b"".join(HEADER.pack(len(data)) + data for data in (good, bad, worse, good)))
+    sink = io.BytesIO()
+    serve(source, sink, str(tmp_path))
+    sink.seek(0)
+    answers = []
+    while head := sink.read(HEADER.size):
+        answers.append(pickle.loads(sink.read(*HEADER.unpack(head))))
+    assert len(answers) == 4
+    assert answers[2].values is None
+    assert "AttributeError" in answers[2].message
+    assert answers[0].values.tolist() == answers[3].values.tolist()

@@ -24,13 +24,13 @@ MOST_CUTS = 4
 class Assignment:
     """The column of each job (NOTHING: it waits), the same as counts, and whose pods did not all find a node.
 
-    whole: no job was cut back, so that what the plan lacks of the value stage was given up for fewer moves.
+    resolved: it comes from another solve, which knew nothing of fewest moves.
     """
 
     columns: dict[JobKey, int]
     x: Floats
     unplaced: tuple[JobKey, ...]
-    whole: bool
+    resolved: bool
 
 
 def repaired(
@@ -42,22 +42,20 @@ def repaired(
     placer = repair.place(assigned)
     failed = repair.failed(assigned, placer)
     caps = problem.size[problem.options.columns.group].astype(np.float64)
+    resolved, tried, still = False, assigned, failed
     for _ in range(MOST_SOLVES if failed else 0):
-        for key in failed:
-            column = assigned[key]
-            if repair.had(key, column):
-                continue
-            caps[column] = min(caps[column], max(0.0, x[column] - 1))
+        for key in still:
+            if not repair.had(key, tried[key]):
+                caps[tried[key]] = min(caps[tried[key]], max(0.0, x[tried[key]] - 1))
         found = solvers.solve(problem, best.chosen, problem.value, caps, gap=gap)
         if found is None:
             break
-        again = repair.assign(found.x)
-        placed = repair.place(again)
-        still = repair.failed(again, placed)
+        x, tried = found.x, repair.assign(found.x)
+        placed = repair.place(tried)
+        still = repair.failed(tried, placed)
         if not still:
-            assigned, placer, failed, x = again, placed, still, found.x
+            assigned, placer, resolved = tried, placed, True
             break
-        failed = {**failed, **still}
     wanted = dict(assigned)
     assigned, placer = repair.cut(assigned, placer)
     repair.fill(assigned, placer)
@@ -67,7 +65,7 @@ def repaired(
         for key, column in wanted.items()
         if repair.size(assigned[key]) < repair.size(column) or (key in missing and assigned[key] != NOTHING)
     )
-    return Assignment(assigned, repair.counts(assigned), lost, not failed)
+    return Assignment(assigned, repair.counts(assigned), lost, resolved)
 
 
 class _Repair:
@@ -145,7 +143,8 @@ class _Repair:
                 lesser = self._lesser(key, column, missing)
                 if attempt == MOST_CUTS - 1:
                     lesser = lesser[-2:] if self._options.groups[self._jobs[key][0]].current.replicas else lesser[-1:]
-                assigned[key] = next(at for at in lesser if at == NOTHING or ledger.take(at, column))
+                # The column itself where a promise forbids less: then its pods may stay Pending, and that is said.
+                assigned[key] = next((at for at in lesser if at == NOTHING or ledger.take(at, column)), column)
                 if assigned[key] == NOTHING:
                     ledger.give_back(column)
             placer = self.place(assigned)

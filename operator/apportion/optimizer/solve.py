@@ -71,9 +71,9 @@ class _Round:
         if not problem.keeps_to(assignment.x):
             # Nodes could not hold what the stages had counted on: the best plan need not reach it either.
             best = replace(best, bound=max(best.bound, _unstaged(problem, limits).bound(best.prices[: len(limits)])))
-        return self._plan(problem, best, assignment, found)
+        return self._plan(problem, best, assignment, found, best.value - float(problem.value @ x))
 
-    def _plan(self, problem: Problem, best: Shared, assignment: Assignment, found: Options) -> Plan:
+    def _plan(self, problem: Problem, best: Shared, assignment: Assignment, found: Options, moved: float) -> Plan:
         columns = found.columns
         flavors = self.snapshot.flavors
         by_key: dict[object, Allocation] = {}
@@ -94,8 +94,10 @@ class _Round:
         constant = _constant(problem)
         x = assignment.x
         value = float(problem.value @ x) - constant
-        certified = max(best.value - constant, value) if assignment.whole else value
-        objective = max(value, min(certified, best.value - constant))
+        objective = value
+        if not assignment.resolved:
+            # What fewest moves gave up is told apart from what nodes could not hold.
+            objective += max(0.0, min(moved, best.value - constant - value))
         bound = max(best.bound - constant, objective)
         plan = Plan(
             allocations, objective, bound, Status.FEASIBLE, self.solvers.used,

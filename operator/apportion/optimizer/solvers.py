@@ -16,10 +16,11 @@ def run(program: Program, limits: Limits, folder: str) -> Answer:
     """Solves with the method named; `folder` takes CBC's files. Objective constants are nobody's: there are none."""
     if not len(program.cost):
         return Answer(np.zeros(0), optimal=True, bound=0.0, prices=np.zeros(len(program.right)))
-    model = _build(program, limits.mip)
-    if limits.method == "cbc":
-        return _cbc(model, program, limits, folder)
-    return _highs(model, program, limits)
+    with warnings.catch_warnings():
+        # PuLP 3.3 announces PuLP 4 at every turn; where the user made warnings errors, that would be no plan.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        model = _build(program, limits.mip)
+        return _cbc(model, program, limits, folder) if limits.method == "cbc" else _highs(model, program, limits)
 
 
 class _Model:
@@ -28,16 +29,15 @@ class _Model:
 
 
 def _build(program: Program, mip: bool) -> _Model:
+    lp = pulp.LpProblem("apportion", pulp.LpMaximize)
     variables = [
-        pulp.LpVariable(name, low, high, pulp.LpInteger if mip and whole else pulp.LpContinuous)
+        lp.add_variable(name, low, high, pulp.LpInteger if mip and whole else pulp.LpContinuous)
         for name, low, high, whole in zip(
             program.names, program.lower.tolist(), program.upper.tolist(), program.integer.tolist(), strict=True
         )
     ]
-    lp = pulp.LpProblem("apportion", pulp.LpMaximize)
+    # Every variable is in the objective, if with 0: so the problem knows those that no row holds.
     lp.setObjective(pulp.LpAffineExpression(list(zip(variables, program.cost.tolist(), strict=True))))
-    # Variables that no row holds must be known to the problem all the same.
-    lp.addVariables(variables)
     terms: list[list[tuple[pulp.LpVariable, float]]] = [[] for _ in program.row_names]
     for row, column, entry in zip(program.row.tolist(), program.column.tolist(), program.entry.tolist(), strict=True):
         terms[row].append((variables[column], entry))
@@ -80,11 +80,9 @@ def _highs(model: _Model, program: Program, limits: Limits) -> Answer:
 
 
 def _cbc(model: _Model, program: Program, limits: Limits, folder: str) -> Answer:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        solver = pulp.PULP_CBC_CMD(
-            mip=limits.mip, msg=False, gapRel=limits.gap, gapAbs=1e-9, timeLimit=limits.seconds, maxNodes=limits.nodes
-        )
+    solver = pulp.PULP_CBC_CMD(
+        mip=limits.mip, msg=False, gapRel=limits.gap, gapAbs=1e-9, timeLimit=limits.seconds, maxNodes=limits.nodes
+    )
     solver.tmpDir = folder
     model.lp.solve(solver)
     lp = model.lp

@@ -31,14 +31,15 @@ def serve(source: BinaryIO, sink: BinaryIO, folder: str) -> None:
 
 def main() -> None:
     folder = sys.argv[1]
-    sink = os.fdopen(os.dup(1), "wb")
-    # What a solver prints must not get between the answers.
-    quiet = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(quiet, 1)
-    try:
-        serve(sys.stdin.buffer, sink, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with os.fdopen(os.dup(1), "wb") as sink:
+        # What a solver prints must not get between the answers.
+        quiet = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(quiet, 1)
+        os.close(quiet)
+        try:
+            serve(sys.stdin.buffer, sink, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
