@@ -85,7 +85,7 @@ class FaultProxy:
         """Cut every watch after so many events; None for never. Counts for watches that begin later."""
         self._running = asyncio.Event()
         self._running.set()
-        self._watches: set[web.BaseRequest] = set()
+        self._watches: dict[int, web.BaseRequest] = {}
         self._url = ""
 
     async def __aenter__(self) -> Self:
@@ -132,7 +132,7 @@ class FaultProxy:
 
     def cut_watches(self) -> None:
         """Break the connection of every running watch."""
-        for request in list(self._watches):
+        for request in list(self._watches.values()):
             _drop(request)
 
     def pause(self) -> None:
@@ -188,14 +188,14 @@ class FaultProxy:
                     return web.Response(status=reply.status, headers=headers, body=content)
                 response = web.StreamResponse(status=reply.status, headers=headers)
                 await response.prepare(request)
-                self._watches.add(request)
+                self._watches[id(request)] = request
                 await self._stream(request, reply, response)
                 return response
         except aiohttp.ClientConnectionError:
             # The target is gone: so is this connection, as it would be without the proxy.
             return _drop(request)
         finally:
-            self._watches.discard(request)
+            self._watches.pop(id(request), None)
 
     async def _stream(
         self, request: web.BaseRequest, reply: aiohttp.ClientResponse, response: web.StreamResponse

@@ -1,6 +1,7 @@
 """PATCH as the real API server applies it, where the RFCs leave room or kubectl relies on a detail."""
 
 import pytest
+
 from apportion.sandbox import StatusError
 from apportion.sandbox.patches import json_patch, merge_patch, strategic_merge_patch
 

@@ -1,6 +1,7 @@
 """Structural schemas: what is pruned, filled in and refused, and in which words."""
 
 import pytest
+
 from apportion.sandbox.schema import fill_schema_defaults, prune, validate
 
 SCHEMA = {
@@ -58,28 +59,44 @@ def test_a_valid_object_has_no_causes():
 
 
 @pytest.mark.parametrize(
-    ("change", "reason", "sentence"),
+    ("change", "reason", "message"),
     [
-        ({"name": "a"}, "FieldValueInvalid", 'spec.name: Invalid value: "a": spec.name in body should be at least 2 chars long'),
-        ({"name": "abcdef"}, "FieldValueTooLong", "spec.name: Too long: may not be more than 5 bytes"),
-        ({"name": "ABC"}, "FieldValueInvalid", "spec.name: Invalid value: \"ABC\": spec.name in body should match '^[a-z]+$'"),
-        ({"name": 1}, "FieldValueTypeInvalid", 'spec.name: Invalid value: "integer": spec.name in body must be of type string: "integer"'),
-        ({"name": None}, "FieldValueTypeInvalid", 'spec.name: Invalid value: "null": spec.name in body must be of type string: "null"'),
-        ({"size": 0}, "FieldValueInvalid", "spec.size: Invalid value: 0: spec.size in body should be greater than or equal to 1"),
-        ({"size": 9}, "FieldValueInvalid", "spec.size: Invalid value: 9: spec.size in body should be less than or equal to 8"),
-        ({"size": True}, "FieldValueTypeInvalid", 'spec.size: Invalid value: "boolean": spec.size in body must be of type integer: "boolean"'),
-        ({"share": 0}, "FieldValueInvalid", "spec.share: Invalid value: 0: spec.share in body should be greater than 0"),
-        ({"mode": "c"}, "FieldValueNotSupported", 'spec.mode: Unsupported value: "c": supported values: "a", "b"'),
-        ({"when": "noon"}, "FieldValueInvalid", 'spec.when: Invalid value: "noon": spec.when in body must be of type date-time: "noon"'),
-        ({"tags": ["x", "y", "z"]}, "FieldValueTooMany", "spec.tags: Too many: 3: must have at most 2 items"),
-        ({"tags": ["x", "x"]}, "FieldValueDuplicate", 'spec.tags[1]: Duplicate value: "x"'),
-        ({"parts": [{"key": "a"}, {"key": "a"}]}, "FieldValueDuplicate", 'spec.parts[1]: Duplicate value: {"key":"a"}'),
-        ({"amounts": {"x": 1.5}}, "FieldValueTypeInvalid", 'spec.amounts.x: Invalid value: "number": spec.amounts.x in body must be of type integer,string: "number"'),
+        ({"name": "a"}, "Invalid", 'Invalid value: "a": spec.name in body should be at least 2 chars long'),
+        ({"name": "abcdef"}, "TooLong", "Too long: may not be more than 5 bytes"),
+        ({"name": "ABC"}, "Invalid", "Invalid value: \"ABC\": spec.name in body should match '^[a-z]+$'"),
+        ({"name": 1}, "TypeInvalid", 'Invalid value: "integer": spec.name in body must be of type string: "integer"'),
+        ({"name": None}, "TypeInvalid", 'Invalid value: "null": spec.name in body must be of type string: "null"'),
+        ({"size": 0}, "Invalid", "Invalid value: 0: spec.size in body should be greater than or equal to 1"),
+        ({"size": 9}, "Invalid", "Invalid value: 9: spec.size in body should be less than or equal to 8"),
+        (
+            {"size": True},
+            "TypeInvalid",
+            'Invalid value: "boolean": spec.size in body must be of type integer: "boolean"',
+        ),
+        ({"share": 0}, "Invalid", "Invalid value: 0: spec.share in body should be greater than 0"),
+        ({"mode": "c"}, "NotSupported", 'Unsupported value: "c": supported values: "a", "b"'),
+        ({"when": "noon"}, "Invalid", 'Invalid value: "noon": spec.when in body must be of type date-time: "noon"'),
+        ({"tags": ["x", "y", "z"]}, "TooMany", "Too many: 3: must have at most 2 items"),
+        ({"tags": ["x", "x"]}, "Duplicate", 'Duplicate value: "x"'),
+        ({"parts": [{"key": "a"}, {"key": "a"}]}, "Duplicate", 'Duplicate value: {"key":"a"}'),
     ],
-)  # fmt: skip
-def test_faults_are_named_as_the_api_server_names_them(change, reason, sentence):
+)
+def test_faults_are_named_as_the_api_server_names_them(change, reason, message):
     (cause,) = validate(SCHEMA, {"spec": {**VALID, **change}})
-    assert (cause.reason, cause.text) == (reason, sentence)
+    (field,) = change
+    assert cause.field.startswith(f"spec.{field}")
+    assert (cause.reason, cause.message) == (f"FieldValue{reason}", message)
+
+
+def test_a_boolean_is_no_integer():
+    (cause,) = validate(SCHEMA, {"spec": {**VALID, "size": True}})
+    assert cause.reason == "FieldValueTypeInvalid"
+
+
+def test_int_or_string_is_neither_a_fraction_nor_an_object():
+    for wrong in (1.5, {}, True):
+        (cause,) = validate(SCHEMA, {"spec": {**VALID, "amounts": {"x": wrong}}})
+        assert (cause.field, cause.reason) == ("spec.amounts.x", "FieldValueTypeInvalid")
 
 
 def test_every_fault_is_a_cause_of_its_own():

@@ -3,6 +3,7 @@
 from random import Random
 
 import pytest
+
 from apportion.sandbox import ManualClock, Sandbox, container, deployment, gpu_node, node, pod, tpu_node
 from apportion.sandbox.placement import matches_affinity, static_refusal, tolerates
 from apportion.sandbox.pods import condition, is_ready, pod_amounts, quantity

@@ -1,6 +1,7 @@
 """What the sandbox does between a request and the storage: conflicts, generations, isolation, finalizers, owners."""
 
 import pytest
+
 from apportion.sandbox import ManualClock, Sandbox, StatusError, deployment, node, pod
 from apportion.sandbox.store import Deletion, Write
 
@@ -271,3 +272,39 @@ def test_a_node_without_conditions_becomes_ready(store, clock):
     clock.advance()
     conditions = store.get("nodes", "", "n")["status"]["conditions"]
     assert {each["type"]: each["status"] for each in conditions}["Ready"] == "True"
+
+
+def broken(change):
+    obj = deployment("d")
+    change(obj["spec"], obj["spec"]["template"]["spec"])
+    return obj
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        pytest.param(lambda spec, _: spec.update(replicas="many"), 400, id="replicas as text"),
+        pytest.param(lambda spec, _: spec.update(replicas=-1), 422, id="negative replicas"),
+        pytest.param(lambda spec, _: spec.update(template="x"), 400, id="template as text"),
+        pytest.param(lambda _, pod: pod.update(tolerations="x"), 400, id="tolerations as text"),
+        pytest.param(lambda _, pod: pod.update(containers=[]), 422, id="no containers"),
+        pytest.param(
+            lambda _, pod: pod["containers"][0].update(resources={"limits": {"cpu": "lots"}}), 422, id="no quantity"
+        ),
+        pytest.param(
+            lambda _, pod: pod["containers"][0].update(resources={"requests": {"nvidia.com/gpu": "1"}}),
+            422,
+            id="devices without a limit",
+        ),
+    ],
+)  # fmt: skip
+def test_malformed_workloads_are_refused_and_nothing_is_stored(store, change, code):
+    assert refusal(store.apply, broken(change)).code == code
+    assert store.list("deployments") == []
+
+
+@pytest.mark.parametrize("field", ["group", "scope", "names", "versions"])
+def test_incomplete_definitions_are_refused(store, field):
+    crd = {**CRD, "metadata": {"name": "other.example.dev"}, "spec": {**CRD["spec"]}}
+    del crd["spec"][field]
+    assert refusal(store.apply, crd).code == 422

@@ -179,8 +179,22 @@ _DEFAULTERS: dict[Key, Callable[[Any], None]] = {
 }
 
 
+_BARE_STATUS: dict[Key, Obj] = {
+    ("apps", "deployments"): {},
+    ("apps", "replicasets"): {"replicas": 0},
+    ("apps", "statefulsets"): {"replicas": 0},
+    ("", "resourcequotas"): {},
+    ("", "services"): {"loadBalancer": {}},
+    ("", "persistentvolumeclaims"): {"phase": "Pending"},
+    ("batch", "jobs"): {},
+}
+"""The status that the real server shows of an object whose controller has not written one yet."""
+
+
 def fill_defaults(key: Key, obj: Obj) -> None:
     """Fill in the defaults of a built-in object, in place."""
+    if key in _BARE_STATUS:
+        _fill(obj, {"status": dict(_BARE_STATUS[key])})
     defaulter = _DEFAULTERS.get(key)
     if defaulter:
         defaulter(obj)

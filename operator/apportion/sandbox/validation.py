@@ -10,6 +10,7 @@ from typing import Any
 
 from apportion.sandbox.errors import Cause, bad_request, forbidden_value, invalid_value, not_supported, required_value
 from apportion.sandbox.kinds import Key, Resource
+from apportion.sandbox.pods import quantity
 from apportion.sandbox.selectors import selector_matches
 from apportion.sandbox.trees import Obj, clone, dig
 
@@ -152,6 +153,19 @@ def _pod_spec(spec: Obj, field: str) -> list[Cause]:
     return causes
 
 
+def _quantities(listed: Obj | None, field: str) -> list[Cause]:
+    causes: list[Cause] = []
+    for name, text in (listed or {}).items():
+        try:
+            negative = quantity(name, str(text)) < 0
+        except ValueError as error:
+            causes.append(invalid_value(f"{field}[{name}]", str(text), str(error)))
+            continue
+        if negative:
+            causes.append(invalid_value(f"{field}[{name}]", str(text), "must be greater than or equal to 0"))
+    return causes
+
+
 def _container(container: Obj, field: str, seen: set[str]) -> list[Cause]:
     causes: list[Cause] = []
     name = container.get("name", "")
@@ -165,6 +179,8 @@ def _container(container: Obj, field: str, seen: set[str]) -> list[Cause]:
     if not container.get("image"):
         causes.append(required_value(f"{field}.image"))
     resources = container.get("resources") or {}
+    for group in ("requests", "limits"):
+        causes += _quantities(resources.get(group), f"{field}.resources.{group}")
     requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
     for name in requests.keys() | limits.keys():
         extended = "/" in name and not name.startswith("kubernetes.io/")
@@ -251,6 +267,43 @@ def _pod(obj: Obj, old: Obj | None) -> list[Cause]:
     return []
 
 
+def _node(obj: Obj, _: Obj | None) -> list[Cause]:
+    status = obj.get("status") or {}
+    causes = _quantities(status.get("allocatable"), "status.allocatable")
+    for i, taint in enumerate(obj["spec"].get("taints") or ()):
+        causes += [required_value(f"spec.taints[{i}].{field}") for field in ("key", "effect") if not taint.get(field)]
+    return causes + _quantities(status.get("capacity"), "status.capacity")
+
+
+def _quota(obj: Obj, _: Obj | None) -> list[Cause]:
+    return _quantities(dig(obj, "spec", "hard"), "spec.hard")
+
+
+def _definition(obj: Obj, _: Obj | None) -> list[Cause]:
+    """What the sandbox needs of a CRD, and the rule for its name. Whether its schema is structural is not checked."""
+    spec = obj.get("spec") or {}
+    paths = (("group",), ("scope",), ("versions",), ("names", "plural"), ("names", "kind"))
+    causes = [required_value(f"spec.{'.'.join(path)}") for path in paths if not dig(spec, *path)]
+    if causes:
+        return causes
+    wanted = f"{spec['names']['plural']}.{spec['group']}"
+    if obj["metadata"]["name"] != wanted:
+        why = 'must be spec.names.plural+"."+spec.group'
+        causes.append(invalid_value("metadata.name", obj["metadata"]["name"], why))
+    if spec["scope"] not in ("Namespaced", "Cluster"):
+        causes.append(not_supported("spec.scope", spec["scope"], ["Cluster", "Namespaced"]))
+    if sum(bool(version.get("storage")) for version in spec["versions"]) != 1:
+        why = "must have exactly one version marked as storage version"
+        causes.append(invalid_value("spec.versions", spec["versions"], why))
+    for i, version in enumerate(spec["versions"]):
+        field = f"spec.versions[{i}]"
+        if not version.get("name"):
+            causes.append(required_value(f"{field}.name"))
+        if not dig(version, "schema", "openAPIV3Schema"):
+            causes.append(required_value(f"{field}.schema.openAPIV3Schema", "schemas are required"))
+    return causes
+
+
 def _priority_class(obj: Obj, old: Obj | None) -> list[Cause]:
     if old is not None and obj.get("value") != old.get("value"):
         return [invalid_value("value", obj.get("value"), "field is immutable")]
@@ -266,6 +319,9 @@ def _config_map(obj: Obj, old: Obj | None) -> list[Cause]:
 _VALIDATORS: dict[Key, Callable[[Obj, Obj | None], list[Cause]]] = {
     ("", "pods"): _pod,
     ("", "configmaps"): _config_map,
+    ("", "nodes"): _node,
+    ("", "resourcequotas"): _quota,
+    ("apiextensions.k8s.io", "customresourcedefinitions"): _definition,
     ("apps", "deployments"): _deployment,
     ("apps", "replicasets"): _workload,
     ("apps", "statefulsets"): _workload,

@@ -64,6 +64,8 @@ class Watch:
             self._push("DELETED", change.record if change.type == "DELETED" else _last_seen(change))
 
     def _push(self, kind: str, record: Record) -> None:
+        if self._ended:
+            return
         if len(self._lines) >= _BACKLOG:
             self.end()
             return

@@ -51,13 +51,19 @@ class WorkQueue(Generic[K]):
 
     def _work(self) -> None:
         self._awake = False
-        for _ in range(min(_SLICE, len(self._dirty))):
-            key = next(iter(self._dirty))
-            del self._dirty[key]
-            try:
-                self._reconcile(key)
-            except StatusError as error:
-                _log.debug("%s: %s", key, error)
-                self.add_after(key, _RETRY_SECONDS)
-        if self._dirty:
-            self._wake()
+        try:
+            for _ in range(min(_SLICE, len(self._dirty))):
+                key = next(iter(self._dirty))
+                del self._dirty[key]
+                self._look_at(key)
+        finally:
+            # Also after a fault in one key's reconciliation: the others must not wait for it.
+            if self._dirty:
+                self._wake()
+
+    def _look_at(self, key: K) -> None:
+        try:
+            self._reconcile(key)
+        except StatusError as error:
+            _log.debug("%s: %s", key, error)
+            self.add_after(key, _RETRY_SECONDS)
