@@ -84,6 +84,7 @@ class Placer:
         self._new_on: dict[int, dict[JobKey, _New]] = {}
         self._claims: NDArray[np.int64] = np.zeros(len(cells.nodes), dtype=np.int64)
         self._exchanges = MOST_EXCHANGES
+        self._next: tuple[Shape, int, list[tuple[int, int]]] | None = None
         self._jobs = {job.key: job for job in snapshot.jobs}
         self.pinned: frozenset[JobKey] = frozenset(
             job.key for job in snapshot.jobs if terms_of(snapshot, job).candidate and terms_of(snapshot, job).pinned
@@ -131,6 +132,7 @@ class Placer:
             name = pod.node or ""
             where[name] = where.get(name, 0) + 1
             if name in self._at:
+                self._next = None
                 row = self.free[self._at[name]]
                 for column, resource in enumerate(self.cells.resources):
                     row[column] -= min(pod.requests.get(resource, 0), 2**53)
@@ -141,7 +143,7 @@ class Placer:
 
     def _place_new(self, news: list[_New]) -> None:
         news = [new for new in news if new.count > 0]
-        self._claims = np.zeros(len(self.cells.nodes), dtype=np.int64)
+        self._claims, self._next = np.zeros(len(self.cells.nodes), dtype=np.int64), None
         for mask in {new.mask for new in news}:
             self._claims[self.cells.indices(mask)] += 1
         for new in sorted(news, key=self._size):
@@ -163,30 +165,38 @@ class Placer:
 
     def _bulk(self, new: _New) -> list[tuple[int, int]]:
         """Places as many as fit: nodes that fewer kinds of pods can use first, then the fullest, each to its brim."""
+        done: list[tuple[int, int]] = []
+        queue = self._queue(new)
+        while queue and new.count > 0:
+            at, count = queue[-1]
+            pods = min(new.count, count)
+            self._move(new, at, pods)
+            done.append((at, pods))
+            new.count -= pods
+            queue.pop()
+            if pods < count:
+                queue.append((at, count - pods))
+        # Pods of one shape go on where the last stopped: the node begun is the fullest, the others are as they were.
+        self._next = (new.shape, new.mask, queue)
+        return done
+
+    def _queue(self, new: _New) -> list[tuple[int, int]]:
+        """The nodes with room for the shape and how many pods each takes, in the order of use from the end."""
+        if self._next is not None and self._next[:2] == (new.shape, new.mask):
+            return self._next[2]
         at = self.cells.indices(new.mask)
         counts = self.cells.fitting(new.mask, new.shape, self.free)
-        fitting = counts > 0
-        at, counts = at[fitting], counts[fitting]
-        done: list[tuple[int, int]] = []
-        if not len(at) or new.count <= 0:
-            return done
-        column = self.cells.column(new.job.resource)
+        at, counts = at[counts > 0], counts[counts > 0]
         rest = np.zeros(len(at))
         for name, _ in new.shape:
             free = self.free[at, self.cells.column(name)]
-            rest += free / max(1, int(free.max()))
-        order = np.lexsort((rest, self.free[at, column], self._claims[at]))
-        for place in order:
-            pods = min(new.count, int(counts[place]))
-            self._move(new, int(at[place]), pods)
-            done.append((int(at[place]), pods))
-            new.count -= pods
-            if not new.count:
-                break
-        return done
+            rest += free / max(1, int(free.max(initial=1)))
+        order = np.lexsort((rest, self.free[at, self.cells.column(new.job.resource)], self._claims[at]))[::-1]
+        return list(zip(at[order].tolist(), counts[order].tolist(), strict=True))
 
     def _move(self, new: _New, at: int, pods: int) -> None:
         """Puts so many pods on the node; a negative number takes them away."""
+        self._next = None
         for name, amount in new.shape:
             self.free[at, self.cells.column(name)] -= amount * pods
         where, node = self.placed.setdefault(new.job.key, {}), self.cells.nodes[at].name

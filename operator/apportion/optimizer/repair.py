@@ -58,8 +58,7 @@ def repaired(
             break
     wanted = dict(assigned)
     assigned, placer = repair.cut(assigned, placer)
-    repair.fill(assigned, placer)
-    missing = repair.place(assigned).unplaced
+    missing = repair.fill(assigned, placer).unplaced
     lost = tuple(
         key
         for key, column in wanted.items()
@@ -170,7 +169,7 @@ class _Repair:
         had = [at for at in mine.tolist() if self.had(key, at)]
         return [*placed, *had, NOTHING]
 
-    def fill(self, assigned: dict[JobKey, int], placer: Placer) -> None:
+    def fill(self, assigned: dict[JobKey, int], placer: Placer) -> Placer:
         """Takes every step that is worth something, breaks no row and places, the most valuable per accelerator first.
 
         Placing again from nothing might put pods elsewhere and fail: the last step taken is given back until it does
@@ -188,15 +187,22 @@ class _Repair:
         for key in assigned:
             offer(key)
         taken: list[tuple[JobKey, int]] = []
-        full: set[tuple[object, ...]] = set()
+        full: set[tuple[str, object]] = set()
+        closed: set[tuple[int, int]] = set()
+        kinds = [(group.like.nodes, tuple(sorted(group.like.requests.items()))) for group in self._options.groups]
         while heap:
             _, key, column, rank = heappop(heap)
-            group, job = self._jobs[key]
+            group, _ = self._jobs[key]
             target = self._steps.after(group, column)[rank][1]
             more = int(columns.replicas[target]) - (int(columns.replicas[column]) if column != NOTHING else 0)
             flavor = self._snapshot.flavors[int(columns.flavor[target])].name
-            kind = (flavor, job.nodes, tuple(sorted(job.requests.items())))
-            if kind not in full and ledger.take(target, column):
+            kind = (flavor, kinds[group])
+            # Rows only fill up: a step that was forbidden once is forbidden to all who would take the same.
+            if kind not in full and (column, target) not in closed:
+                if not ledger.take(target, column):
+                    closed.add((column, target))
+                    offer(key, rank + 1)
+                    continue
                 if placer.add(key, flavor, more):
                     assigned[key] = target
                     taken.append((key, column))
@@ -206,6 +212,11 @@ class _Repair:
                 if more == 1:
                     full.add(kind)
             offer(key, rank + 1)
-        while taken and self.failed(assigned, self.place(assigned)):
+        if not taken:
+            return placer
+        placer = self.place(assigned)
+        while taken and self.failed(assigned, placer):
             key, column = taken.pop()
             assigned[key] = column
+            placer = self.place(assigned)
+        return placer
