@@ -1,7 +1,8 @@
 """What goes because something else went: dependants of deleted owners, and the contents of deleted namespaces."""
 
+from apportion.sandbox.rules import FOREGROUND, ORPHAN
 from apportion.sandbox.storage import Change, Place
-from apportion.sandbox.store import FOREGROUND, ORPHAN, Deletion, Store, Write
+from apportion.sandbox.store import Deletion, Store, Write
 from apportion.sandbox.trees import Obj, dig
 from apportion.sandbox.workqueue import WorkQueue
 

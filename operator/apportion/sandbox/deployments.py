@@ -4,9 +4,10 @@ import hashlib
 
 from apportion.sandbox.clock import seconds_of, timestamp
 from apportion.sandbox.events import Recorder
+from apportion.sandbox.objects import controlled_by, labels_of, owner_of
 from apportion.sandbox.pods import condition, is_over, with_condition
 from apportion.sandbox.storage import Change
-from apportion.sandbox.store import NAME_LETTERS, Deletion, Store, Write, controlled_by, labels_of, owner_of
+from apportion.sandbox.store import NAME_LETTERS, Deletion, Store, Write
 from apportion.sandbox.subresources import share
 from apportion.sandbox.trees import Obj, clone, compact, dig
 from apportion.sandbox.workqueue import WorkQueue

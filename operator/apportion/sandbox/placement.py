@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from apportion.sandbox.objects import labels_of
 from apportion.sandbox.pods import Amounts, add, amounts, pod_amounts
 from apportion.sandbox.selectors import requirement
-from apportion.sandbox.store import labels_of
 from apportion.sandbox.trees import Obj, compact, dig
 
 UNSCHEDULABLE = "node(s) were unschedulable"

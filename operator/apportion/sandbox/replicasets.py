@@ -6,9 +6,10 @@ from random import Random
 from apportion.sandbox.clock import seconds_of
 from apportion.sandbox.errors import StatusError
 from apportion.sandbox.events import Recorder
+from apportion.sandbox.objects import controlled_by, labels_of, owner_of
 from apportion.sandbox.pods import is_active, is_ready, phase, ready_since, with_condition
 from apportion.sandbox.storage import Change
-from apportion.sandbox.store import Store, Write, controlled_by, labels_of, owner_of
+from apportion.sandbox.store import Store, Write
 from apportion.sandbox.trees import Obj, clone, dig
 from apportion.sandbox.workqueue import WorkQueue
 

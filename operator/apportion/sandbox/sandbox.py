@@ -89,7 +89,7 @@ class Sandbox:
         """Close the port, end the watches and stop the simulated parts."""
         if self._loop_clock:
             self._loop_clock.close()
-        self._server.end_watches()
+        self._server.reader.end_watches()
         if self._runner:
             await self._runner.cleanup()
             self._runner = None
@@ -121,7 +121,7 @@ class Sandbox:
 
     def end_watches(self) -> None:
         """Let every running watch end now, as when the API server is restarted."""
-        self._server.end_watches()
+        self._server.reader.end_watches()
 
     def compact(self) -> None:
         """Forget all past changes: a watch from before now gets 410 Expired."""

@@ -5,8 +5,7 @@ finalizers and graceful deletion. The HTTP server, the simulated controllers, te
 here. Everything is synchronous: one write is one step, and nobody sees half of it.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -15,17 +14,29 @@ from uuid import UUID
 from apportion.sandbox import errors
 from apportion.sandbox.clock import Clock, timestamp
 from apportion.sandbox.defaults import fill_defaults
-from apportion.sandbox.kinds import WITH_GENERATION, Catalog, Resource
+from apportion.sandbox.kinds import Catalog, Resource
+from apportion.sandbox.objects import labels_of
 from apportion.sandbox.ownership import stamp
+from apportion.sandbox.rules import (
+    check_identity,
+    counts_generations,
+    differs_in_spec,
+    finalizers_after,
+    grace_seconds,
+    holds_contents,
+    in_order,
+    isolate,
+    may_go,
+    undecodable,
+)
 from apportion.sandbox.schema import fill_schema_defaults, prune, validate
 from apportion.sandbox.selectors import selector_matches
 from apportion.sandbox.storage import Record, Storage
-from apportion.sandbox.trees import Obj, clone, dig
+from apportion.sandbox.trees import Obj, clone
 from apportion.sandbox.validation import check_builtin, check_metadata, check_shape
 
 NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 """The letters of generated names: no vowels and no look-alikes, as in the real server."""
-ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
 
 Edit = Callable[[Obj], Obj]
 """Makes the new object of the present one, which it must not change."""
@@ -142,18 +153,18 @@ class Store:
         meta["creationTimestamp"] = timestamp(self.clock.now())
         meta["resourceVersion"] = ""
         meta.pop("generation", None)
-        if self._counts_generations(resource):
+        if counts_generations(resource):
             meta["generation"] = 1
         if "status" in resource.subresources and resource.kind != "Node":
             # A node registers with its status; that of anything else is for its controller to write.
             obj.pop("status", None)
-        with _undecodable(resource):
+        with undecodable(resource):
             obj = self._complete(resource, obj)
             for admit in self.admission:
                 admit(resource, obj)
             self._check(resource, obj, None)
         stamp(None, obj, by.manager, by.subresource, self.clock.now())
-        obj = _in_order(obj)
+        obj = in_order(obj)
         return Record(obj, 0) if by.dry_run else self.storage.put(resource.key, obj)
 
     def update(
@@ -178,15 +189,15 @@ class Store:
             new = clone(old)
         self._check_type(resource, new)
         meta, before = new["metadata"], old["metadata"]
-        self._check_identity(resource, meta, before, unconditional)
-        new = self._isolate(resource, old, new, by.subresource)
+        check_identity(resource, meta, before, unconditional)
+        new = isolate(resource, old, new, by.subresource)
         meta = new["metadata"]
         for system in ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds"):
             meta.pop(system, None)
             if system in before:
                 meta[system] = before[system]
         meta.pop("selfLink", None)
-        with _undecodable(resource):
+        with undecodable(resource):
             new = self._complete(resource, new)
             self._check(resource, new, old)
         return self._replace(resource, present, new, by)
@@ -229,9 +240,9 @@ class Store:
                 f"ResourceVersion in object meta: {meta['resourceVersion']}"
             )
             raise errors.conflict(resource, name, why)
-        finalizers = _finalizers(meta.get("finalizers") or [], how.propagation)
-        grace = self._grace(resource, present.obj, how.grace)
-        if not finalizers and grace == 0 and not _holds_contents(resource, present.obj):
+        finalizers = finalizers_after(meta.get("finalizers") or [], how.propagation)
+        grace = grace_seconds(resource, present.obj, how.grace)
+        if not finalizers and grace == 0 and not holds_contents(resource, present.obj):
             if dry_run:
                 return present, True
             return self.storage.remove(resource.key, meta.get("namespace", ""), name), True
@@ -258,9 +269,6 @@ class Store:
         if present is None:
             raise errors.not_found(resource, name)
         return present
-
-    def _counts_generations(self, resource: Resource) -> bool:
-        return resource.custom or resource.key in WITH_GENERATION
 
     def _check_type(self, resource: Resource, obj: Any) -> None:
         if not isinstance(obj, dict):
@@ -301,39 +309,6 @@ class Store:
             raise errors.invalid(resource, "", [errors.required_value("metadata.name", why)])
         meta["name"] = prefix[:58] + "".join(self.random.choices(NAME_LETTERS, k=5))
 
-    def _check_identity(self, resource: Resource, meta: Obj, before: Obj, unconditional: bool) -> None:
-        name = before["name"]
-        if meta.setdefault("name", name) != name:
-            raise errors.bad_request(
-                f"the name of the object ({meta['name']}) does not match the name on the URL ({name})"
-            )
-        if resource.namespaced and meta.setdefault("namespace", before["namespace"]) != before["namespace"]:
-            raise errors.bad_request("the namespace of the provided object does not match the namespace on the request")
-        if meta.get("uid", before["uid"]) != before["uid"]:
-            why = f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: {before['uid']}"
-            raise errors.conflict(resource, name, why)
-        revision = meta.get("resourceVersion") or ""
-        if not revision and resource.custom and not unconditional:
-            cause = errors.invalid_value("metadata.resourceVersion", 0, "must be specified for an update")
-            raise errors.invalid(resource, name, [cause])
-        if revision and revision != before["resourceVersion"]:
-            raise errors.conflict(resource, name)
-
-    def _isolate(self, resource: Resource, old: Obj, new: Obj, subresource: str) -> Obj:
-        """Keep a write to the status out of the rest and the other way round."""
-        if "status" not in resource.subresources:
-            return {**new, "metadata": dict(new["metadata"])}
-        if subresource == "status":
-            kept = dict(old["metadata"])
-            if not resource.custom and "annotations" in new["metadata"]:
-                kept["annotations"] = new["metadata"]["annotations"]
-            isolated = {**old, "metadata": kept}
-            isolated.pop("status", None)
-            return {**isolated, "status": new["status"]} if "status" in new else isolated
-        isolated = {**new, "metadata": dict(new["metadata"])}
-        isolated.pop("status", None)
-        return {**isolated, "status": old["status"]} if "status" in old else isolated
-
     def _complete(self, resource: Resource, obj: Obj) -> Obj:
         schema = self.schemas.get(resource)
         if schema is not None:
@@ -371,101 +346,18 @@ class Store:
             meta["managedFields"] = before["managedFields"]
         if new == old:
             return present
-        if self._counts_generations(resource) and self._differs_in_spec(resource, old, new):
+        if counts_generations(resource) and differs_in_spec(resource, old, new):
             meta["generation"] = before.get("generation", 0) + 1
         stamp(old, new, by.manager, by.subresource, self.clock.now())
         if by.dry_run:
             return Record(new, present.revision)
-        new = _in_order(new)
-        if "deletionTimestamp" in meta and not meta.get("finalizers") and self._may_go(resource, new):
+        new = in_order(new)
+        if "deletionTimestamp" in meta and not meta.get("finalizers") and may_go(resource, new):
             self.storage.put(resource.key, new)
             return self.storage.remove(resource.key, meta.get("namespace", ""), meta["name"])
         return self.storage.put(resource.key, new)
-
-    def _differs_in_spec(self, resource: Resource, old: Obj, new: Obj) -> bool:
-        if not resource.custom:
-            if resource.key == ("scheduling.k8s.io", "priorityclasses"):
-                return any(old.get(field) != new.get(field) for field in ("globalDefault", "description"))
-            return bool(old.get("spec") != new.get("spec"))
-        hidden = {"metadata", "status"} if "status" in resource.subresources else {"metadata"}
-        return any(old.get(name) != new.get(name) for name in (old.keys() | new.keys()) - hidden)
-
-    def _may_go(self, resource: Resource, obj: Obj) -> bool:
-        """Whether a marked object without finalizers waits for nothing else."""
-        if _holds_contents(resource, obj):
-            return False
-        return resource.key != ("", "pods") or obj["metadata"].get("deletionGracePeriodSeconds", 0) == 0
-
-    def _grace(self, resource: Resource, pod: Obj, asked: int | None) -> int:
-        if resource.key != ("", "pods"):
-            return 0
-        if not dig(pod, "spec", "nodeName") or dig(pod, "status", "phase") in ("Succeeded", "Failed"):
-            return 0
-        if asked is not None:
-            return max(0, asked)
-        present = pod["metadata"].get("deletionGracePeriodSeconds")
-        return int(pod["spec"].get("terminationGracePeriodSeconds", 30) if present is None else present)
-
-
-@contextmanager
-def _undecodable(resource: Resource) -> Iterator[None]:
-    """Refuse with 400 what is not of the built-in type's shape, as the real server's decoder does: those types have no
-    schema here, so a string where an object belongs is found only by what stumbles over it."""
-    try:
-        yield
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        if resource.custom:
-            raise
-        raise errors.bad_request(
-            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {error}'
-        ) from error
-
-
-def labels_of(obj: Obj) -> dict[str, str]:
-    """The labels of an object; empty if it has none."""
-    labels: dict[str, str] = obj["metadata"].get("labels") or {}
-    return labels
-
-
-def owner_of(obj: Obj) -> Obj | None:
-    """The owner reference of the controller of an object."""
-    for owner in obj["metadata"].get("ownerReferences") or ():
-        if owner.get("controller"):
-            return dict(owner)
-    return None
-
-
-def controlled_by(owner: Obj) -> Obj:
-    """The owner reference that makes `owner` the controller of an object."""
-    return {
-        "apiVersion": owner["apiVersion"],
-        "kind": owner["kind"],
-        "name": owner["metadata"]["name"],
-        "uid": owner["metadata"]["uid"],
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
 
 
 def _copied(obj: Obj) -> Obj:
     copied: Obj = clone(obj)
     return copied
-
-
-def _holds_contents(resource: Resource, obj: Obj) -> bool:
-    return resource.key == ("", "namespaces") and bool(dig(obj, "spec", "finalizers"))
-
-
-def _finalizers(present: list[str], propagation: str) -> list[str]:
-    if not propagation:
-        return list(present)
-    rest = [name for name in present if name not in (ORPHAN, FOREGROUND)]
-    added = {"Orphan": [ORPHAN], "Foreground": [FOREGROUND], "Background": []}.get(propagation)
-    if added is None:
-        raise errors.bad_request(f"invalid propagationPolicy {propagation!r}")
-    return rest + added
-
-
-def _in_order(obj: Obj) -> Obj:
-    """apiVersion and kind first: lists of built-in kinds cut them off the stored text."""
-    return {"apiVersion": obj["apiVersion"], "kind": obj["kind"], **obj}

@@ -5,10 +5,11 @@ from typing import Any
 from apportion.sandbox import errors
 from apportion.sandbox.crds import CustomResources
 from apportion.sandbox.kinds import Resource
+from apportion.sandbox.objects import labels_of
 from apportion.sandbox.pods import is_active, is_ready, with_condition
 from apportion.sandbox.selectors import selector_matches
 from apportion.sandbox.storage import Record
-from apportion.sandbox.store import Deletion, Edit, Store, Write, labels_of
+from apportion.sandbox.store import Deletion, Edit, Store, Write
 from apportion.sandbox.trees import Obj, clone, dig
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from apportion.sandbox.clock import seconds_of
 from apportion.sandbox.jsonpath import find_all
 from apportion.sandbox.kinds import Key, Resource
-from apportion.sandbox.store import labels_of
+from apportion.sandbox.objects import labels_of
 from apportion.sandbox.trees import Obj, dig
 
 
