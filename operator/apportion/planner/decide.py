@@ -38,7 +38,7 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decision:
     settled = replace(snapshot, jobs=tuple(states[job.key].job for job in snapshot.jobs), terms=terms)
     rights = Rights(terms) if policy.mode is Mode.FREEZE else settle(settled, terms)
     settled = replace(settled, terms=rights.terms, ceilings=rights.ceilings)
-    plan = planned(settled, policy)
+    plan = planned(settled, policy, rights)
     targets = targets_of(settled, plan)
     resizes = in_waves(settled, before, targets).resizes
     granted = grants_of(settled, targets, resizes, policy)
@@ -123,29 +123,15 @@ def in_grace(snapshot: Snapshot, state: State, terms: Terms) -> Terms:
     return terms
 
 
-def planned(snapshot: Snapshot, policy: Policy) -> Plan:
-    """Solve; where nobody uses what a claim took from borrowers, solve again without the claim's ceilings."""
+def planned(snapshot: Snapshot, policy: Policy, rights: Rights) -> Plan:
+    """Solve; where no job grows for which others are held back, solve again without holding anybody back."""
     plan = solve(snapshot, policy)
-    if not snapshot.ceilings:
+    if not snapshot.ceilings or not rights.growing:
         return plan
-    flavors = {ceiling.flavor for ceiling in snapshot.ceilings}
-    if in_use(snapshot, targets_of(snapshot, plan), flavors) >= in_use(snapshot, currents(snapshot), flavors):
+    targets = targets_of(snapshot, plan)
+    if any(targets[key].replicas > have for key, have in rights.growing.items()):
         return plan
     return solve(replace(snapshot, ceilings=()), policy)
-
-
-def currents(snapshot: Snapshot) -> dict[JobKey, Grant]:
-    return {job.key: current_grant(job) for job in snapshot.jobs if snapshot.terms[job.key].candidate}
-
-
-def in_use(snapshot: Snapshot, grants: Mapping[JobKey, Grant], flavors: set[str]) -> int:
-    """Accelerators of the flavors, by jobs that stand in a queue."""
-    used = 0
-    for job in snapshot.jobs:
-        grant = grants.get(job.key, NOTHING)
-        if grant.flavor in flavors and job.queue_name is not None:
-            used += grant.replicas * job.per_replica
-    return used
 
 
 def targets_of(snapshot: Snapshot, plan: Plan) -> dict[JobKey, Grant]:

@@ -16,12 +16,16 @@ from apportion.planner.queueing import Usage, cohort_members, nominal, proportio
 
 @dataclass(frozen=True)
 class Rights:
-    """The round's terms. `taken` says for each job that may lose its minimum who takes it, in words."""
+    """The round's terms.
+
+    `taken` says for each job that may lose its minimum who takes it, in words. `growing` are the running jobs for which
+    the ceilings hold others back, with the replicas that they have.
+    """
 
     terms: Mapping[JobKey, Terms]
     ceilings: tuple[Ceiling, ...] = ()
     taken: Mapping[JobKey, str] = field(default_factory=dict)
-    forced: frozenset[JobKey] = frozenset()
+    growing: Mapping[JobKey, int] = field(default_factory=dict)
 
 
 def protected(job: Job, terms: Terms, now: float) -> Terms:
@@ -58,13 +62,15 @@ class _Settlement:
         self.taken: dict[JobKey, str] = {}
         self.forced: set[JobKey] = set()
         self.reclaimed: Usage = defaultdict(int)
+        self.growing: dict[JobKey, int] = {}
+        self.bounded: set[tuple[str, str]] = set()
         self.floors = Floors(replace(snapshot, terms=terms), self._floor_grants())
 
     def rights(self) -> Rights:
         for job in self._waiting():
             self._make_room(job)
         self._reclaim_for_growth()
-        return Rights(self.terms, tuple(self._ceilings()), self.taken, frozenset(self.forced))
+        return Rights(self.terms, tuple(self._ceilings()), self.taken, self.growing)
 
     def _floor_grants(self) -> dict[JobKey, Grant]:
         floors = {}
@@ -88,7 +94,7 @@ class _Settlement:
         for flavor in self._choices(job):
             borrowers = self._borrowers(job, flavor)
             lower = self._lower_classes(job, flavor)
-            if not borrowers and not lower:
+            if not borrowers and not lower and not self._rivals(job, flavor):
                 continue
             mine = {job.key: Grant(flavor.name, job.minimum)}
             surplus = self._surplus(borrowers, flavor)
@@ -132,10 +138,36 @@ class _Settlement:
         queue = self.queues.get(job.queue_name)
         if queue is None:
             return []
-        mine = self.used[queue.name, flavor.name]
-        if mine + job.minimum * job.per_replica > nominal(queue, flavor.name):
+        if not self._within_nominal(job, queue.name, flavor):
             return []
         return [other for other in self.members[self.cohort[queue.name]] if self._borrowed(other, flavor.name) > 0]
+
+    def _rivals(self, job: Job, flavor: Flavor) -> bool:
+        """Does a waiting job of another queue want to borrow what this one may have of its own queue's nominal quota?
+
+        Without this an eviction would be for nothing: the evicted borrower and the owner would wait as equals.
+        """
+        assert job.queue_name is not None
+        if not self._within_nominal(job, job.queue_name, flavor):
+            return False
+        return any(
+            self.current[key].replicas == 0
+            and key not in self.forced
+            and self._shares_cohort(self.jobs[key], job)
+            and accepts(self.jobs[key], flavor)
+            and not self._within_nominal(self.jobs[key], self.jobs[key].queue_name or "", flavor)
+            for key in self.current
+        )
+
+    def _shares_cohort(self, other: Job, job: Job) -> bool:
+        """In another queue of the same cohort."""
+        mine, theirs = job.queue_name or "", other.queue_name or ""
+        return mine != theirs and theirs in self.cohort and self.cohort[theirs] == self.cohort.get(mine)
+
+    def _within_nominal(self, job: Job, queue: str, flavor: Flavor) -> bool:
+        known = self.queues.get(queue)
+        need = job.minimum * job.per_replica
+        return known is not None and self.used[queue, flavor.name] + need <= nominal(known, flavor.name)
 
     def _borrowed(self, queue: Queue, flavor: str) -> int:
         return self.used[queue.name, flavor] - nominal(queue, flavor) - self.reclaimed[queue.name, flavor]
@@ -254,17 +286,29 @@ class _Settlement:
         return [free[node.name] for node in self.snapshot.nodes if node.flavor == flavor.name and node.placeable]
 
     def _reclaim_for_growth(self) -> None:
-        """A running job may grow into its queue's nominal quota although others have borrowed that: surplus only."""
+        """A running job may grow into its queue's nominal quota although others have borrowed that, or want to."""
         for queue in self.snapshot.queues:
             for flavor in self.snapshot.flavors:
                 left = nominal(queue, flavor.name) - self.used[queue.name, flavor.name]
-                others = self.members[self.cohort[queue.name]]
-                borrowers = [o for o in others if o.name != queue.name and self._borrowed(o, flavor.name) > 0]
-                if left <= 0 or not borrowers:
-                    continue
-                self._grow_into(queue, flavor, left, borrowers)
+                others = [o for o in self.members[self.cohort[queue.name]] if o.name != queue.name]
+                if left > 0 and any(self._wants_to_borrow(other, flavor) for other in others):
+                    self._grow_into(queue, flavor, left, others)
 
-    def _grow_into(self, queue: Queue, flavor: Flavor, left: int, borrowers: Sequence[Queue]) -> None:
+    def _wants_to_borrow(self, queue: Queue, flavor: Flavor) -> bool:
+        """Does the queue use more than its own, or would the next step of one of its jobs?"""
+        spare = -self._borrowed(queue, flavor.name)
+        if spare < 0:
+            return True
+        for key, grant in self.current.items():
+            job = self.jobs[key]
+            if job.queue_name != queue.name or not accepts(job, flavor) or grant.flavor not in ("", flavor.name):
+                continue
+            step = next((step for step in job.steps if step > grant.replicas), None)
+            if step is not None and (step - grant.replicas) * job.per_replica > spare:
+                return True
+        return False
+
+    def _grow_into(self, queue: Queue, flavor: Flavor, left: int, others: Sequence[Queue]) -> None:
         demand = 0
         for job in self._running_in(queue.name, flavor.name):
             have = self.current[job.key].replicas
@@ -274,15 +318,19 @@ class _Settlement:
             if step > have:
                 demand += (step - have) * job.per_replica
                 left -= (step - have) * job.per_replica
+                self.growing[job.key] = have
                 self.terms[job.key] = replace(self.terms[job.key], free_to_change=True)
         if not demand:
             return
+        borrowers = [other for other in others if self._borrowed(other, flavor.name) > 0]
         for key in self._surplus(borrowers, flavor):
             self.terms[key] = replace(self.terms[key], keeps=self.jobs[key].minimum, free_to_change=True)
         self._divide(demand, flavor, borrowers)
+        for other in others:
+            self.bounded.add((other.name, flavor.name))
 
     def _ceilings(self) -> Iterable[Ceiling]:
-        """What each borrower may still use; unused quota of the cohort covers a part of what is reclaimed."""
-        for (name, flavor), cut in sorted(self.reclaimed.items()):
-            if cut:
-                yield Ceiling(name, flavor, self.used[name, flavor] - cut)
+        """What each borrower may still use, and that nobody else borrows what is being taken back."""
+        for name, flavor in sorted({*self.bounded, *(key for key, cut in self.reclaimed.items() if cut)}):
+            used, own = self.used[name, flavor], nominal(self.queues[name], flavor)
+            yield Ceiling(name, flavor, max(own, used - self.reclaimed[name, flavor]))

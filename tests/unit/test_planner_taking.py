@@ -1,0 +1,167 @@
+"""Who may take from whom, in the order of behaviour.md."""
+
+from apportion.model.jobs import Job
+from apportion.model.plan import Decision, Grant, Outcome
+from apportion.model.policy import Policy
+from apportion.model.snapshot import Snapshot
+from apportion.planner import decide
+from builders import NOW, job, node, nodes, queue, quota, running, snapshot
+
+
+def said(decision: Decision, name: str) -> Outcome:
+    return next(outcome for outcome in decision.outcomes if outcome.key.name == name)
+
+
+def target(decision: Decision, name: str) -> Grant:
+    return said(decision, name).target
+
+
+def decided(*jobs: Job, on: int = 2, **fields: object) -> Decision:
+    return decide(snapshot(*jobs, on=nodes(on), **fields), Policy())
+
+
+LAB = (queue("mine", quota(8), cohort="lab"), queue("yours", quota(8), cohort="lab"))
+
+
+def test_a_lender_takes_its_quota_back_from_surplus_although_min_runtime_protects_it() -> None:
+    borrower = running(
+        job("borrower", 2, 16, queue_name="yours", min_runtime_seconds=1e6), {"h100-0": 8, "h100-1": 8}, since=NOW - 10
+    )
+    decision = decided(borrower, job("owner", 4, 8, queue_name="mine"), queues=LAB)
+    assert target(decision, "owner").replicas >= 4
+    assert 2 <= target(decision, "borrower").replicas <= 12
+
+
+def test_a_running_lender_grows_into_its_nominal_quota() -> None:
+    borrower = running(job("borrower", 2, 16, queue_name="yours"), {"h100-0": 8, "h100-1": 6})
+    owner = running(job("owner", 2, 8, queue_name="mine"), {"h100-1": 2})
+    decision = decided(borrower, owner, queues=LAB)
+    assert target(decision, "owner").replicas == 8
+    assert target(decision, "borrower").replicas == 8
+
+
+def test_borrowed_admissions_go_when_surplus_is_not_enough_youngest_first() -> None:
+    old = running(job("old", 8, 8, queue_name="yours", created=NOW - 5000), {"h100-0": 8})
+    young = running(job("young", 8, 8, queue_name="yours", created=NOW - 1000), {"h100-1": 8})
+    decision = decided(old, young, job("owner", 8, 8, queue_name="mine"), queues=LAB)
+    assert target(decision, "owner").replicas == 8
+    assert target(decision, "old").replicas == 8
+    assert target(decision, "young").replicas == 0
+    assert said(decision, "young").reason == "Preempted"
+    assert "team/owner" in said(decision, "young").message
+
+
+def test_a_lower_class_goes_before_a_younger_one() -> None:
+    low = running(job("low", 8, 8, queue_name="yours", priority=1, created=NOW - 5000), {"h100-0": 8})
+    high = running(job("high", 8, 8, queue_name="yours", priority=5, created=NOW - 1000), {"h100-1": 8})
+    decision = decided(low, high, job("owner", 8, 8, queue_name="mine"), queues=LAB)
+    assert target(decision, "low").replicas == 0
+    assert target(decision, "high").replicas == 8
+
+
+def test_several_borrowers_give_in_proportion_to_what_they_borrowed() -> None:
+    queues = (
+        queue("a", quota(4), cohort="lab"),
+        queue("b", quota(4), cohort="lab"),
+        queue("owner", quota(16), cohort="lab"),
+    )
+    big = running(job("big", 1, 16, queue_name="a"), {"h100-0": 8, "h100-1": 8})
+    small = running(job("small", 1, 8, queue_name="b"), {"h100-2": 8})
+    decision = decided(big, small, job("claim", 8, 8, queue_name="owner"), on=3, queues=queues)
+    assert target(decision, "claim").replicas == 8
+    assert target(decision, "big").replicas == 10
+    assert target(decision, "small").replicas == 6
+
+
+def test_a_non_preemptible_job_never_borrows() -> None:
+    decision = decided(job("rigid", 1, 16, queue_name="mine", preemptible=False), queues=LAB)
+    assert target(decision, "rigid").replicas == 8
+
+
+def test_a_non_preemptible_job_does_not_start_beyond_the_nominal_quota() -> None:
+    decision = decided(job("rigid", 12, 16, queue_name="mine", preemptible=False), queues=LAB)
+    assert target(decision, "rigid").replicas == 0
+    assert said(decision, "rigid").reason == "QuotaExceeded"
+
+
+ALONE = (queue("only", quota(16)),)
+
+
+def test_a_higher_class_takes_an_admission_of_its_queue() -> None:
+    low = running(job("low", 16, 16, queue_name="only", priority=1), {"h100-0": 8, "h100-1": 8})
+    decision = decided(low, job("urgent", 8, 8, queue_name="only", priority=9), queues=ALONE)
+    assert target(decision, "urgent").replicas == 8
+    assert target(decision, "low").replicas == 0
+
+
+def test_surplus_goes_before_an_admission() -> None:
+    low = running(job("low", 4, 16, queue_name="only", priority=1), {"h100-0": 8, "h100-1": 8})
+    decision = decided(low, job("urgent", 8, 8, queue_name="only", priority=9), queues=ALONE)
+    assert target(decision, "urgent").replicas == 8
+    assert target(decision, "low").replicas == 8
+
+
+def test_min_runtime_protects_from_a_higher_class() -> None:
+    low = running(
+        job("low", 16, 16, queue_name="only", priority=1, min_runtime_seconds=300),
+        {"h100-0": 8, "h100-1": 8},
+        since=NOW - 100,
+    )
+    decision = decided(low, job("urgent", 8, 8, queue_name="only", priority=9), queues=ALONE)
+    assert target(decision, "low").replicas == 16
+    assert target(decision, "urgent").replicas == 0
+    assert decision.recheck_after is not None
+    assert decision.recheck_after <= 200
+
+
+def test_a_class_of_another_queue_takes_nothing() -> None:
+    queues = (queue("a", quota(16), cohort="lab"), queue("b", quota(0), cohort="lab"))
+    low = running(job("low", 16, 16, queue_name="a", priority=1), {"h100-0": 8, "h100-1": 8})
+    decision = decided(low, job("urgent", 8, 8, queue_name="b", priority=9), queues=queues)
+    assert target(decision, "low").replicas == 16
+
+
+def test_nobody_loses_a_minimum_to_an_equal() -> None:
+    first = running(job("first", 16, 16, queue_name="only"), {"h100-0": 8, "h100-1": 8})
+    decision = decided(first, job("second", 1, 1, queue_name="only"), queues=ALONE)
+    assert target(decision, "first").replicas == 16
+    assert said(decision, "second").reason in ("NoCapacity", "QuotaExceeded")
+
+
+def test_an_equal_takes_surplus_by_value() -> None:
+    first = running(job("first", 1, 16, queue_name="only"), {"h100-0": 8, "h100-1": 8})
+    decision = decided(first, job("second", 1, 16, queue_name="only"), queues=ALONE)
+    assert target(decision, "second").replicas >= 4
+    assert target(decision, "first").replicas >= 4
+
+
+def test_a_non_preemptible_job_is_no_victim_of_a_higher_class() -> None:
+    rigid = running(job("rigid", 16, 16, queue_name="only", preemptible=False), {"h100-0": 8, "h100-1": 8})
+    decision = decided(rigid, job("urgent", 8, 8, queue_name="only", priority=9), queues=ALONE)
+    assert target(decision, "rigid").replicas == 16
+
+
+def test_lost_capacity_takes_at_once_and_says_who_lost() -> None:
+    one = running(job("one", 4, 8, min_runtime_seconds=1e6), {"h100-0": 8}, since=NOW - 10)
+    two = running(job("two", 4, 8, min_runtime_seconds=1e6), {"gone": 8}, since=NOW - 10)
+    decision = decided(one, two, on=1)
+    assert target(decision, "one").replicas + target(decision, "two").replicas <= 8
+    assert target(decision, "one").replicas >= 4
+    assert target(decision, "two").replicas >= 4
+
+
+def test_an_evicted_job_keeps_its_place_in_the_queue() -> None:
+    low = running(
+        job("low", 16, 16, queue_name="only", priority=1), {"h100-0": 8, "h100-1": 8}, queued_since=NOW - 9999
+    )
+    decision = decided(low, job("urgent", 8, 8, queue_name="only", priority=9), queues=ALONE)
+    assert said(decision, "low").memory.queued_since == NOW - 9999
+    assert said(decision, "low").memory.admission is None
+
+
+def test_grace_shrinks_nobody() -> None:
+    one = running(job("one", 1, 8), {"gone": 8})
+    quiet: Snapshot = snapshot(one, on=(node("h100-0", 1),), grace={"h100": NOW + 100})
+    assert decide(quiet, Policy()).resizes == ()
+    over = snapshot(one, on=(node("h100-0", 1),), grace={"h100": NOW - 1})
+    assert target(decide(over, Policy()), "one").replicas == 1
