@@ -244,4 +244,5 @@ def base_terms(state: State) -> Terms:
         return Terms(candidate=False)
     if state.blocked is not None or job.held or not state.touch:
         return Terms(candidate=running, pinned=running)
-    return Terms(grows=state.grows, barred=state.barred, borrows=job.preemptible)
+    here = job.admission.flavor if job.admission is not None else ""
+    return Terms(grows=state.grows, barred=state.barred - {here}, borrows=job.preemptible)

@@ -1,0 +1,257 @@
+"""What pods and workload say of a job: the rows of behaviour.md that need no queue."""
+
+from dataclasses import replace
+
+import pytest
+
+from apportion.model.jobs import Backoff, Block, Job, Pod, Workload
+from apportion.model.plan import Decision, Outcome
+from apportion.model.policy import Mode, Policy
+from apportion.planner import decide
+from builders import LONG_AGO, NOW, job, nodes, running, snapshot
+
+
+def decided(one: Job, on: int = 1, mode: Mode = Mode.ENFORCE, **fields: object) -> tuple[Decision, Outcome]:
+    decision = decide(snapshot(one, on=nodes(on), **fields), Policy(mode=mode))
+    return decision, decision.outcomes[0]
+
+
+def pods(one: Job, **changes: object) -> Job:
+    return replace(one, pods=tuple(replace(pod, **changes) for pod in one.pods))
+
+
+def condition(outcome: Outcome, type_: str) -> tuple[bool, str]:
+    found = next(c for c in outcome.memory.conditions if c.type == type_)
+    return found.status, found.reason
+
+
+TWO = running(job("one", 1, 2), {"h100-0": 2})
+WORKLOAD = Workload("one", "uid-w", 2, owned=True, flavor="h100", decision="1", granted=2, has_annotations=True)
+
+
+def test_all_pods_ready_is_running() -> None:
+    _, outcome = decided(TWO)
+    assert outcome.memory.phase == "Running"
+    assert condition(outcome, "Admitted") == (True, "Admitted")
+    assert outcome.memory.replicas == 2
+    assert outcome.granted == outcome.current
+
+
+def test_not_all_ready_is_starting_or_resizing() -> None:
+    unready = pods(TWO, ready=False)
+    assert decided(unready)[1].memory.phase == "Resizing"
+    first = replace(unready, memory=replace(unready.memory, phase="Starting"))
+    assert decided(first)[1].memory.phase == "Starting"
+
+
+def test_exit_zero_of_every_pod_after_the_resize_is_success() -> None:
+    ended = pods(TWO, exit_code=0, exited_at=NOW - 5, ready=False)
+    _, outcome = decided(ended)
+    assert outcome.memory.phase == "Succeeded"
+    assert outcome.granted.replicas == 0
+    assert condition(outcome, "Complete") == (True, "ExitedZero")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"exit_code": 1, "exited_at": NOW - 5},
+        {"exit_code": 0, "exited_at": LONG_AGO - 5},
+        {"exit_code": 0, "exited_at": NOW - 5, "terminating": True},
+    ],
+    ids=["another exit code", "ended before the last resize", "being deleted"],
+)
+def test_other_ends_are_no_success(change: dict[str, object]) -> None:
+    assert decided(pods(TWO, **change))[1].memory.phase != "Succeeded"
+
+
+def test_one_pod_that_goes_on_is_no_success() -> None:
+    first, second = TWO.pods
+    mixed = replace(TWO, pods=(replace(first, exit_code=0, exited_at=NOW - 5), second))
+    assert decided(mixed)[1].memory.phase == "Running"
+
+
+def test_a_service_never_completes_by_itself() -> None:
+    service = replace(pods(TWO, exit_code=0, exited_at=NOW - 5), complete_on_exit_zero=False)
+    assert decided(service)[1].granted.replicas == 2
+
+
+def test_success_is_final_until_retried() -> None:
+    over = replace(TWO, pods=(), memory=replace(TWO.memory, phase="Succeeded", admission=None))
+    assert decided(over)[1].memory.phase == "Succeeded"
+    again = decided(replace(over, retried="1"))[1]
+    assert again.granted.replicas == 2
+    assert again.memory.retried == "1"
+    assert again.memory.queued_since == NOW
+
+
+def test_marked_complete_gives_everything_back() -> None:
+    _, outcome = decided(replace(TWO, completed=True))
+    assert (outcome.memory.phase, outcome.granted.replicas) == ("Succeeded", 0)
+
+
+def test_suspend_gives_everything_back() -> None:
+    _, outcome = decided(replace(TWO, suspended=True))
+    assert (outcome.memory.phase, outcome.granted.replicas, outcome.touch) == ("Suspended", 0, True)
+
+
+def test_hold_keeps_exactly_what_is() -> None:
+    held = replace(running(job("one", 1, 8), {"h100-0": 2}), held=True)
+    _, outcome = decided(held)
+    assert outcome.target.replicas == 2
+    assert outcome.reason == "Held"
+
+
+def unplaced(seconds: float, bound: int) -> Job:
+    base = running(job("one", 2, 4, placement_timeout_seconds=60), {"h100-0": bound})
+    admission = replace(base.memory.admission, replicas=4) if base.memory.admission else None
+    waiting = tuple(
+        Pod(
+            f"w{i}",
+            f"w{i}",
+            None,
+            base.requests,
+            NOW - seconds,
+            phase="Pending",
+            unschedulable="0/1 nodes: Insufficient",
+        )
+        for i in range(4 - bound)
+    )
+    return replace(base, pods=(*base.pods, *waiting), memory=replace(base.memory, admission=admission))
+
+
+def test_pending_pods_are_waited_for() -> None:
+    decision, outcome = decided(unplaced(20, bound=2))
+    assert outcome.granted.replicas == 4
+    assert decision.recheck_after == pytest.approx(40)
+
+
+def test_placement_that_fails_gives_back_what_is_not_bound() -> None:
+    _, outcome = decided(unplaced(61, bound=3))
+    assert outcome.granted.replicas == 3
+    assert condition(outcome, "Degraded") == (True, "PlacementFailed")
+    assert "Insufficient" in outcome.message
+    assert outcome.memory.backoff == (Backoff("h100", 1, NOW + 60),)
+
+
+def test_placement_below_the_minimum_gives_all_back_and_the_wait_doubles() -> None:
+    one = unplaced(61, bound=1)
+    one = replace(one, memory=replace(one.memory, backoff=(Backoff("h100", 2, NOW - 1),)))
+    _, outcome = decided(one)
+    assert outcome.granted.replicas == 0
+    assert outcome.memory.backoff == (Backoff("h100", 3, NOW + 240),)
+
+
+def test_a_flavor_in_back_off_is_left_out_and_tried_again() -> None:
+    resting = replace(
+        job("one", 1, 2),
+        memory=replace(TWO.memory, phase="Pending", admission=None, backoff=(Backoff("h100", 1, NOW + 9),)),
+    )
+    decision, outcome = decided(resting)
+    assert outcome.granted.replicas == 0
+    assert outcome.reason in ("BackingOff", "PlacementFailed")
+    assert decision.recheck_after is not None
+    assert decision.recheck_after <= 9
+    over = replace(resting, memory=replace(resting.memory, backoff=(Backoff("h100", 1, NOW - 1),)))
+    assert decided(over)[1].granted.replicas == 2
+
+
+def crashed(restarts: int, baseline: int = 0) -> Job:
+    base = pods(TWO, ready=False, restarts=restarts, exit_code=1, waiting_reason="CrashLoopBackOff")
+    return replace(base, memory=replace(base.memory, ready_restarts=baseline))
+
+
+def test_a_crash_loop_is_not_grown() -> None:
+    growing = replace(crashed(3), steps=(1, 2, 3, 4))
+    _, outcome = decided(growing)
+    assert outcome.target.replicas == 2
+    assert condition(outcome, "Degraded") == (True, "WorkloadFailing")
+
+
+def test_the_failure_limit_ends_a_crash_loop() -> None:
+    _, outcome = decided(crashed(6))
+    assert (outcome.memory.phase, outcome.granted.replicas) == ("Failed", 0)
+    assert decided(crashed(10, baseline=5))[1].memory.phase != "Failed"
+
+
+def test_restarts_before_the_pods_were_ready_do_not_count() -> None:
+    well = pods(TWO, restarts=5, ready_since=NOW - 100)
+    assert decided(well)[1].memory.ready_restarts == 5
+
+
+def test_a_failed_job_starts_again_when_its_spec_changes() -> None:
+    failed = replace(
+        TWO, pods=(), memory=replace(TWO.memory, phase="Failed", admission=None), generation=2, observed_generation=2
+    )
+    assert decided(failed)[1].memory.phase == "Failed"
+    assert decided(replace(failed, generation=3))[1].granted.replicas == 2
+
+
+def test_replicas_changed_by_hand_are_put_back_and_told() -> None:
+    _, outcome = decided(replace(TWO, workload=replace(WORKLOAD, replicas=5)))
+    assert outcome.granted.replicas == 2
+    assert outcome.touch
+    assert [notice.reason for notice in outcome.notices] == ["ReplicasReverted"]
+    assert "from 2 to 5" in outcome.notices[0].message
+
+
+def test_the_third_revert_within_ten_minutes_ends_the_fight() -> None:
+    fought = replace(TWO, workload=replace(WORKLOAD, replicas=5, editor="argocd"))
+    fought = replace(fought, memory=replace(fought.memory, reverts=(NOW - 20, NOW - 10)))
+    _, outcome = decided(fought)
+    assert not outcome.touch
+    assert condition(outcome, "Degraded") == (True, "FieldConflict")
+    assert "argocd" in outcome.message
+
+
+def test_old_reverts_are_forgotten() -> None:
+    fought = replace(TWO, workload=replace(WORKLOAD, replicas=5))
+    fought = replace(fought, memory=replace(fought.memory, reverts=(NOW - 900, NOW - 800)))
+    assert decided(fought)[1].touch
+
+
+def test_a_conflict_ends_when_the_replicas_are_right_again() -> None:
+    settled = replace(TWO, workload=WORKLOAD)
+    settled = replace(settled, memory=replace(settled.memory, reverts=(NOW - 30, NOW - 20, NOW - 10)))
+    _, outcome = decided(settled)
+    assert outcome.touch
+    assert outcome.memory.reverts == ()
+
+
+def test_refused_pods_count_only_as_far_as_they_exist() -> None:
+    base = running(job("one", 1, 4), {"h100-0": 2})
+    assert base.memory.admission is not None
+    wanting = replace(base, workload=replace(WORKLOAD, refusal="exceeded quota"))
+    wanting = replace(wanting, memory=replace(base.memory, admission=replace(base.memory.admission, replicas=4)))
+    _, outcome = decided(wanting)
+    assert outcome.granted.replicas == 2
+    assert condition(outcome, "Degraded") == (True, "PodsRefused")
+
+
+def test_an_invalid_job_that_runs_is_not_touched() -> None:
+    broken = replace(TWO, block=Block("Invalid", "spec.minReplicas: expected less"), steps=())
+    _, outcome = decided(broken)
+    assert (outcome.granted.replicas, outcome.touch, outcome.memory.phase) == (2, False, "Invalid")
+    assert condition(outcome, "Invalid") == (True, "InvalidSpec")
+
+
+def test_observe_decides_and_grants_nothing() -> None:
+    decision, outcome = decided(job("one", 1, 2), mode=Mode.OBSERVE)
+    assert (outcome.target.replicas, outcome.granted.replicas, outcome.touch) == (2, 0, False)
+    assert "would get 2 on h100" in outcome.message
+    assert decision.round == 7
+
+
+def test_freeze_keeps_everything_and_admits_nothing() -> None:
+    assert decided(running(job("one", 1, 8), {"h100-0": 2}), mode=Mode.FREEZE)[1].target.replicas == 2
+    fresh = decided(job("one", 1, 2), mode=Mode.FREEZE)[1]
+    assert (fresh.granted.replicas, fresh.reason) == (0, "Frozen")
+
+
+def test_a_deployment_that_ran_before_is_adopted_without_a_restart() -> None:
+    base = running(job("one", 1, 4), {"h100-0": 2})
+    found = replace(base, memory=type(base.memory)(), workload=Workload("one", "w", 2, owned=False))
+    decision, outcome = decided(found, on=1)
+    assert outcome.granted.flavor == "h100"
+    assert outcome.granted.replicas >= 2
+    assert decision.round == 8
