@@ -100,6 +100,9 @@ def test_no_python_no_worker_but_a_plan(worker: Worker, monkeypatch: pytest.Monk
     plan = by("highs", "cbc")
     assert plan.method == "greedy"
     assert any("no solver process" in warning for warning in plan.warnings)
+    folder = Path(worker._folder)
+    worker.close()
+    assert not folder.exists()
 
 
 def test_its_files_go_with_it(worker: Worker) -> None:

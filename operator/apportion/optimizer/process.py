@@ -73,13 +73,12 @@ class Worker:
         """Lets the process end by itself, briefly, then kills it."""
         with self._lock:
             process = self._process
-            if process is None:
-                return
-            if process.stdin is not None:
+            if process is not None and process.stdin is not None:
                 with contextlib.suppress(OSError):
                     process.stdin.close()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(GOODBYE_SECONDS)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(GOODBYE_SECONDS)
+            # Also where no process ever started: its folder may be there.
             self._kill()
 
     def after_fork(self) -> None:
