@@ -1,0 +1,248 @@
+"""Raw objects into facts: requests, flavors, pods, nodes; total for strange input."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from apportion.kube.facts import deployment_facts, node_facts, pod_facts
+from apportion.kube.flavors import classify
+from apportion.kube.podspec import node_choice, requests, unmodelled
+from apportion.kube.raw import quantity, seconds, timestamp
+from apportion.model.flavors import Flavor
+from apportion.model.selection import Requirement, Taint
+
+GPU = "nvidia.com/gpu"
+
+
+def container(**limits: str) -> dict[str, Any]:
+    return {"name": "c", "resources": {"requests": limits}}
+
+
+def test_requests_are_counted_as_the_scheduler_counts_them() -> None:
+    spec = {
+        "containers": [container(cpu="1", memory="1Gi"), container(cpu="500m")],
+        "initContainers": [
+            {**container(cpu="2"), "restartPolicy": "Always"},
+            container(cpu="6"),
+            {**container(cpu="1"), "restartPolicy": "Always"},
+        ],
+        "overhead": {"cpu": "100m"},
+    }
+    assert requests(spec) == {"cpu": 8100, "memory": 2**30, "pods": 1}
+
+
+def test_limits_count_where_nothing_is_requested() -> None:
+    spec = {"containers": [{"resources": {"limits": {GPU: 8, "cpu": "2"}, "requests": {"cpu": "1"}}}]}
+    assert requests(spec) == {GPU: 8, "cpu": 1000, "pods": 1}
+
+
+@pytest.mark.parametrize(
+    ("resource", "labels", "name"),
+    [
+        (GPU, {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}, "nvidia-h100-80gb-hbm3"),
+        (GPU, {"nvidia.com/gpu.product": "NVIDIA-A10-SHARED"}, "nvidia-a10-shared"),
+        (GPU, {"cloud.google.com/gke-accelerator": "nvidia-l4"}, "nvidia-l4"),
+        (GPU, {"node.kubernetes.io/instance-type": "p5.48xlarge"}, "p5-48xlarge"),
+        (
+            "nvidia.com/mig-1g.10gb",
+            {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"},
+            "nvidia-h100-80gb-hbm3-mig-1g-10gb",
+        ),
+        ("amd.com/gpu", {"amd.com/gpu.product-name": "AMD_Instinct_MI300X"}, "amd-instinct-mi300x"),
+        ("gpu.intel.com/i915", {"gpu.intel.com/product": "Max_1550"}, "max-1550"),
+        ("habana.ai/gaudi", {"habana.ai/device-type": "gaudi3"}, "gaudi3"),
+        ("aws.amazon.com/neuron", {"node.kubernetes.io/instance-type": "trn2.48xlarge"}, "trn2-48xlarge"),
+        (
+            "google.com/tpu",
+            {
+                "cloud.google.com/gke-tpu-accelerator": "tpu-v5-lite-podslice",
+                "cloud.google.com/gke-tpu-topology": "2x4",
+            },
+            "tpu-v5-lite-podslice-2x4",
+        ),
+        ("cpu", {}, "cpu"),
+    ],
+)
+def test_flavors_are_discovered(resource: str, labels: dict[str, str], name: str) -> None:
+    found = classify({resource: 8, "cpu": 8000}, labels, ())
+    assert found.flavor is not None
+    assert found.flavor.name == name
+    assert found.flavor.resource == resource
+    assert all(labels[key] == value for key, value in found.flavor.node_selector)
+
+
+def test_a_multi_host_slice_is_refused_with_the_reason() -> None:
+    labels = {
+        "cloud.google.com/gke-tpu-accelerator": "tpu-v5-lite-podslice",
+        "cloud.google.com/gke-tpu-topology": "4x8",
+    }
+    found = classify({"google.com/tpu": 4}, labels, ())
+    assert found.flavor is None
+    assert "multi-host" in found.why_not
+
+
+def test_the_catalog_names_adds_and_overrides() -> None:
+    h100 = Flavor("h100", GPU, (("nvidia.com/gpu.product", "NVIDIA-H100-80GB-HBM3"),), price_per_hour=2.5)
+    fpga = Flavor("u250", "xilinx.com/fpga")
+    priced = Flavor("nvidia-l4", "", price_per_hour=0.5, speed=0.2)
+    catalog = (h100, fpga, priced)
+    assert classify({GPU: 8}, {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}, catalog).flavor is not None
+    named = classify({GPU: 8}, {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}, catalog).flavor
+    assert named is not None
+    assert (named.name, named.price_per_hour) == ("h100", 2.5)
+    added = classify({"xilinx.com/fpga": 2, "cpu": 1}, {}, catalog).flavor
+    assert added is not None
+    assert added.name == "u250"
+    known = classify({GPU: 1}, {"nvidia.com/gpu.product": "NVIDIA-L4"}, catalog).flavor
+    assert known is not None
+    assert (known.name, known.resource, known.speed) == ("nvidia-l4", GPU, 0.2)
+
+
+def raw_node(**changes: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "n", "uid": "u", "labels": {"a": "b"}, **changes.get("metadata", {})},
+        "spec": changes.get("spec", {}),
+        "status": {
+            "allocatable": {"cpu": "8", GPU: "7", "memory": "1Gi"},
+            "capacity": {GPU: "8"},
+            "conditions": [{"type": "Ready", "status": changes.get("ready", "True")}],
+        },
+    }
+
+
+def test_a_node_is_placeable_only_when_ready_not_cordoned_and_not_going() -> None:
+    assert node_facts(raw_node()).placeable
+    assert not node_facts(raw_node(ready="Unknown")).placeable
+    assert node_facts(raw_node(spec={"unschedulable": True})).why_not == "is cordoned"
+    assert not node_facts(raw_node(metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"})).placeable
+    assert node_facts(raw_node()).allocatable == {"cpu": 8000, GPU: 7, "memory": 2**30}
+
+
+def test_lifecycle_taints_are_said_by_conditions_and_others_stay() -> None:
+    taints = [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}, {"key": "mine", "effect": "NoExecute"}]
+    assert node_facts(raw_node(spec={"taints": taints})).taints == (Taint("mine", "", "NoExecute"),)
+
+
+def raw_pod(**status: Any) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "name": "p",
+            "uid": "u",
+            "namespace": "ns",
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "ownerReferences": [{"kind": "ReplicaSet", "uid": "rs", "controller": True}],
+        },
+        "spec": {
+            "nodeName": "n",
+            "containers": [{"name": "main", "resources": {"limits": {GPU: "2"}}}, {"name": "side"}],
+        },
+        "status": {"phase": "Running", **status},
+    }
+
+
+def test_the_main_containers_last_end_is_read() -> None:
+    ended = {"terminated": {"exitCode": 0, "finishedAt": "2026-01-01T00:01:00Z"}}
+    statuses = [
+        {"name": "side", "restartCount": 4, "lastState": {"terminated": {"exitCode": 9}}},
+        {"name": "main", "restartCount": 1, "lastState": ended},
+    ]
+    facts = pod_facts(raw_pod(containerStatuses=statuses))
+    assert facts is not None
+    assert (facts.pod.exit_code, facts.pod.exited_at, facts.pod.restarts) == (
+        0,
+        seconds({"t": "2026-01-01T00:01:00Z"}, "t"),
+        5,
+    )
+    assert (facts.owner_uid, facts.holds, facts.pod.requests[GPU]) == ("rs", "n", 2)
+
+
+def test_ended_pods_hold_nothing_and_nominated_ones_do() -> None:
+    assert pod_facts(raw_pod(phase="Succeeded")) is None
+    assert pod_facts(raw_pod(phase="Failed")) is None
+    waiting = raw_pod(phase="Pending", nominatedNodeName="m")
+    del waiting["spec"]["nodeName"]
+    facts = pod_facts(waiting)
+    assert facts is not None
+    assert (facts.pod.node, facts.holds) == (None, "m")
+
+
+def test_node_affinity_becomes_alternatives_and_requirements() -> None:
+    term = {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a", "b"]}]}
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}
+    choice = node_choice({"affinity": affinity, "nodeSelector": {"x": "y"}}, (Requirement("m", "Gt", ("40000",)),))
+    assert choice.labels_match({"zone": "b", "x": "y", "m": "81559"})
+    assert not choice.labels_match({"zone": "c", "x": "y", "m": "81559"})
+    assert not choice.labels_match({"zone": "b", "x": "y", "m": "24000"})
+    assert not choice.labels_match({"zone": "b", "x": "y"})
+
+
+def test_constraints_that_the_program_does_not_know_are_named() -> None:
+    spec = {
+        "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{}]}},
+        "topologySpreadConstraints": [{"whenUnsatisfiable": "DoNotSchedule"}],
+        "volumes": [{"persistentVolumeClaim": {"claimName": "x"}}],
+    }
+    assert len(unmodelled(spec)) == 3
+    assert unmodelled({"containers": [{}]}) == []
+
+
+def test_the_last_editor_of_the_spec_is_named_not_the_status_writer() -> None:
+    raw = {
+        "metadata": {
+            "managedFields": [
+                {"manager": "kubectl", "time": "2026-01-01T00:00:00Z", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
+                {"manager": "argocd", "time": "2026-01-02T00:00:00Z", "fieldsV1": {"f:spec": {"f:template": {}}}},
+                {
+                    "manager": "kcm",
+                    "time": "2026-01-03T00:00:00Z",
+                    "subresource": "status",
+                    "fieldsV1": {"f:status": {}},
+                },
+                {"manager": "labels", "time": "2026-01-04T00:00:00Z", "fieldsV1": {"f:metadata": {}}},
+            ]
+        },
+        "status": {"conditions": [{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}]},
+    }
+    facts = deployment_facts(raw)
+    assert facts.workload.editor == "argocd"
+    assert facts.workload.refusal == "exceeded quota"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("cpu", "1500m", 1500),
+        ("cpu", "0.1", 100),
+        ("memory", "1Gi", 2**30),
+        ("memory", "1e3", 1000),
+        (GPU, "8", 8),
+        (GPU, "x", None),
+        (GPU, "", None),
+        (GPU, "9" * 400, 2**62),
+    ],
+)
+def test_quantities(name: str, value: str, expected: int | None) -> None:
+    assert quantity(name, value) == expected
+
+
+def test_times_survive_the_wire() -> None:
+    assert seconds({"t": timestamp(1764000000.123456)}, "t") == pytest.approx(1764000000.123456, abs=1e-6)
+    assert seconds({"t": "yesterday"}, "t") is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+SHAPED = st.fixed_dictionaries({}, optional={"metadata": JSON, "spec": JSON, "status": JSON})
+
+
+@settings(max_examples=100, derandomize=True, deadline=None)
+@given(raw=SHAPED)
+def test_no_object_makes_the_readers_fail(raw: dict[str, Any]) -> None:
+    node_facts(raw)
+    pod_facts(raw)
+    deployment_facts(raw)
