@@ -1,0 +1,34 @@
+# The operator's image: non-root, no shell needed, nothing writable but /tmp (the solver's files).
+#
+#   docker build -t apportion:0.1.0 .
+
+FROM python:3.11-slim AS builder
+WORKDIR /src
+RUN python -m venv /opt/apportion
+COPY pyproject.toml README.md LICENSE requirements-dev.txt ./
+# The tested versions, as far as the product itself needs them; the layer lasts until one of these files changes.
+RUN /opt/apportion/bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > direct.txt \
+ && grep -v '^-e' requirements-dev.txt > pins.txt \
+ && /opt/apportion/bin/pip install --no-cache-dir --disable-pip-version-check -r direct.txt -c pins.txt
+COPY operator operator
+RUN /opt/apportion/bin/pip wheel --no-cache-dir --disable-pip-version-check --no-deps --wheel-dir /wheels . \
+ && /opt/apportion/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps /wheels/*.whl \
+ && /opt/apportion/bin/pip uninstall --yes --disable-pip-version-check pip \
+ && /opt/apportion/bin/python -m compileall -q /opt/apportion/lib
+
+FROM python:3.11-slim
+LABEL org.opencontainers.image.title="apportion" \
+      org.opencontainers.image.description="Elastic GPU and TPU allocation for Kubernetes" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=builder /opt/apportion /opt/apportion
+ENV PATH=/opt/apportion/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    OMP_NUM_THREADS=1 \
+    HOME=/tmp
+# The number, not a name: Kubernetes checks runAsNonRoot by it. 65532 is also what the chart sets.
+USER 65532:65532
+WORKDIR /tmp
+EXPOSE 8080
+ENTRYPOINT ["python", "-m", "apportion.cli"]
+CMD ["run"]
