@@ -126,10 +126,11 @@ def test_every_round_is_safe_and_a_quiet_cluster_comes_to_rest(world: Snapshot, 
     random = Random(seed)
     changes = []
     for _ in range(12):
+        resizes = [f"{r.key.name} {r.current.replicas}->{r.target.replicas}" for r in decide(world, Policy()).resizes]
         world, changed = advance(world, random)
         check(world)
-        changes.append(changed)
-    assert not any(changes[-4:]), "jobs are still resized although nothing happens"
+        changes.append(resizes if changed else [])
+    assert not any(changes[-4:]), f"jobs are still resized although nothing happens: {changes}"
 
 
 @PROFILE

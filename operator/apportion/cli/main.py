@@ -46,7 +46,11 @@ def run(log_format: str, **settings: object) -> None:
     configure(log_format)
     from apportion.controller import run as run_operator
 
-    run_operator(Settings(**settings))  # type: ignore[arg-type]
+    try:
+        run_operator(Settings(**settings))  # type: ignore[arg-type]
+    except OSError as error:
+        click.echo(f"error: {settings['host']}:{settings['port']} cannot be served: {error.strerror}", err=True)
+        sys.exit(1)
 
 
 @cli.command()
@@ -56,6 +60,16 @@ def crds(folder: str) -> None:
     from apportion.api.crds import write
 
     for path in write(folder):
+        click.echo(path)
+
+
+@cli.command(hidden=True)
+@click.option("--output", "folder", default="docs/reference", show_default=True, help="The folder to write to.")
+def reference(folder: str) -> None:
+    """Write docs/reference: the custom resources, the metrics, the commands."""
+    from apportion.cli.reference import write
+
+    for path in write(cli, folder):
         click.echo(path)
 
 

@@ -158,6 +158,7 @@ class Allocator:
         if changed:
             plan = decision.plan
             log.info(
-                "round %d: %d changed, objective %.4g, gap %.2g, %s, %.3f s",
-                decision.round, changed, plan.objective, plan.gap, plan.method, times.total,
+                "round %d: %d changed, objective %.4g, gap %.2g, %s; snapshot %.3f s, decide %.3f s, write %.3f s",
+                decision.round, changed, plan.objective, plan.gap, plan.method,
+                times.snapshot, times.decide, times.actuate,
             )  # fmt: skip

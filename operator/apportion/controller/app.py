@@ -143,7 +143,7 @@ class Operator:
 
     async def _watch(self, api: Api) -> None:
         assert self.allocator is not None
-        await watch(api, self.allocator.take, asyncio.Event(), asyncio.Event())
+        await watch(api, self.allocator.take)
 
     async def _audits(self) -> None:
         assert self.allocator is not None

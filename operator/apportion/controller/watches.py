@@ -1,6 +1,9 @@
 """kopf's part: watch everything, hand each raw object to the cluster. Handlers translate, they do not think."""
 
 import asyncio
+import contextlib
+import logging
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -9,16 +12,21 @@ import kopf
 from apportion.kube.client import Api
 from apportion.kube.kinds import WATCHED, Kind
 
+# It says in each run that it leaves the signals alone, as it should.
+logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
+
 Take = Callable[[Kind, Any, bool], None]
 
+LONGEST_END_SECONDS = 8.0
 
-def registry_of(api: Api, take: Take) -> kopf.OperatorRegistry:
+
+def registry_of(credentials: dict[str, Any], take: Take) -> kopf.OperatorRegistry:
     """Every trigger of the operator: an event of any watched kind. No finalizers, no annotations, no timers."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)  # type: ignore[untyped-decorator]
-    async def login(**_: Any) -> kopf.ConnectionInfo:
-        return kopf.ConnectionInfo(**await api.credentials())
+    def login(**_: Any) -> kopf.ConnectionInfo:
+        return kopf.ConnectionInfo(**credentials)
 
     @kopf.on.startup(registry=registry)  # type: ignore[untyped-decorator]
     def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
@@ -41,12 +49,68 @@ def _watch(registry: kopf.OperatorRegistry, kind: Kind, take: Take) -> None:
         take(kind, event["object"], event["type"] == "DELETED")
 
 
-async def watch(api: Api, take: Take, stop: asyncio.Event, ready: asyncio.Event) -> None:
-    """Run kopf until `stop` is set. Any watch error but a 410 ends it: the caller runs it again."""
-    await kopf.operator(
-        registry=registry_of(api, take),
-        clusterwide=True,
-        standalone=True,
-        stop_flag=stop,
-        ready_flag=ready,
-    )
+class _Kopf:
+    """One run of kopf, in a thread and a loop of its own.
+
+    In the main thread kopf takes SIGTERM and SIGINT for itself. And when it ends, it cancels every task of its loop that
+    is younger than itself, whosever it is.
+    """
+
+    def __init__(self, credentials: dict[str, Any], take: Take) -> None:
+        self._home = asyncio.get_running_loop()
+        self._registry = registry_of(credentials, lambda kind, raw, gone: self._tell(take, kind, raw, gone))
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop = asyncio.Event()
+        self._stopping = False
+        self.ended: asyncio.Future[None] = self._home.create_future()
+        self._thread = threading.Thread(target=self._run, name="kopf", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask it to end; `ended` tells when it has."""
+        self._stopping = True
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._stop.set)
+
+    def _tell(self, call: Callable[..., object], *args: Any) -> None:
+        """In the loop that the rest of the process lives in; where that is over, nobody listens."""
+        with contextlib.suppress(RuntimeError):
+            self._home.call_soon_threadsafe(call, *args)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._operate())
+        except BaseException as error:
+            self._tell(self._settle, error)
+        else:
+            self._tell(self._settle, None)
+
+    async def _operate(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        if self._stopping:
+            return
+        await kopf.operator(registry=self._registry, clusterwide=True, standalone=True, stop_flag=self._stop)
+
+    def _settle(self, error: BaseException | None) -> None:
+        if self.ended.done():
+            return
+        if isinstance(error, Exception):
+            self.ended.set_exception(error)
+        else:
+            self.ended.set_result(None)
+
+
+async def watch(api: Api, take: Take) -> None:
+    """Run kopf until this is cancelled. Any watch error but a 410 ends it, and is raised: the caller runs it again."""
+    run = _Kopf(await api.credentials(), take)
+    run.start()
+    try:
+        await asyncio.shield(run.ended)
+    finally:
+        run.stop()
+        await asyncio.wait({run.ended}, timeout=LONGEST_END_SECONDS)
+        if run.ended.done() and not run.ended.cancelled():
+            run.ended.exception()

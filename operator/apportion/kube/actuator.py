@@ -45,7 +45,7 @@ class Actuator:
     told: dict[str, float] = field(default_factory=dict)
 
     async def carry_out(self, snapshot: Snapshot, decision: Decision) -> list[Done]:
-        """All shrinks before any grow; inside each group up to sixteen jobs at a time."""
+        """All shrinks before any grow; inside each group up to sixteen requests at a time."""
         jobs = {job.key: job for job in snapshot.jobs}
         flavors = {flavor.name: flavor for flavor in snapshot.flavors}
         now = snapshot.now
@@ -59,14 +59,29 @@ class Actuator:
         return [*await self._all(first), *await self._all(rest)]
 
     async def _all(self, changes: Iterable["_Change"]) -> list[Done]:
+        """First every status, then the Deployments: one written early starts pods, whose news delays the others."""
+        work = [change for change in changes if self._has_work(change)]
+        told = await self._gathered(self._tell, work)
+        moved = await self._gathered(
+            self._move, [change for change, done in zip(work, told, strict=True) if not done.lost]
+        )
+        by_key = {done.outcome.key: done for done in told}
+        for done in moved:
+            before = by_key[done.outcome.key]
+            by_key[done.outcome.key] = replace(done, wrote_status=before.wrote_status)
+        return list(by_key.values())
+
+    async def _gathered(self, write: Callable[["_Change"], Awaitable[Done]], work: list["_Change"]) -> list[Done]:
         gate = asyncio.Semaphore(CONCURRENCY)
 
-        async def one(change: _Change) -> Done | None:
+        async def one(change: _Change) -> Done:
             async with gate:
-                return await self._one(change)
+                try:
+                    return await write(change)
+                except (Refused, Unreachable) as error:
+                    return Done(change.outcome, lost=str(error))
 
-        work = [one(change) for change in changes if self._has_work(change)]
-        return [done for done in await asyncio.gather(*work) if done is not None]
+        return list(await asyncio.gather(*map(one, work)))
 
     def _facts(self, change: "_Change") -> JobFacts | None:
         entry = self.cluster.entries[kinds.JOB.name].get(change.outcome.key)
@@ -79,24 +94,22 @@ class Actuator:
             return False
         return self._status_differs(change, facts) or self._workload_work(change, facts) is not None
 
-    async def _one(self, change: "_Change") -> Done | None:
+    async def _tell(self, change: "_Change") -> Done:
         facts = self._facts(change)
         if facts is None or not self.leads():
-            return None
-        wrote_status = wrote_workload = False
-        try:
-            if self._status_differs(change, facts):
-                await self._write_status(change, facts)
-                wrote_status = True
-            work = self._workload_work(change, facts)
-            if work is not None and self.leads():
-                await work()
-                wrote_workload = True
-        except Refused as refused:
-            return Done(change.outcome, wrote_status, wrote_workload, lost=str(refused))
-        except Unreachable as unreachable:
-            return Done(change.outcome, wrote_status, wrote_workload, lost=str(unreachable))
-        return Done(change.outcome, wrote_status, wrote_workload)
+            return Done(change.outcome, lost="not written: gone, or led by another")
+        if not self._status_differs(change, facts):
+            return Done(change.outcome)
+        await self._write_status(change, facts)
+        return Done(change.outcome, wrote_status=True)
+
+    async def _move(self, change: "_Change") -> Done:
+        facts = self._facts(change)
+        work = self._workload_work(change, facts) if facts is not None and self.leads() else None
+        if work is None:
+            return Done(change.outcome)
+        await work()
+        return Done(change.outcome, wrote_workload=True)
 
     def _status_differs(self, change: "_Change", facts: JobFacts) -> bool:
         """A sentence alone that reads differently is written once in a while only: its numbers are other jobs' news."""

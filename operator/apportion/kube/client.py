@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
+from urllib.request import getproxies
 
 import aiohttp
 from kubernetes.aio import client as k8s
@@ -167,6 +168,8 @@ async def connect(kubeconfig: str | None = None, context: str | None = None, tim
     except (ConfigException, OSError, ValueError, TypeError) as error:
         raise NoConfiguration(f"no usable Kubernetes configuration: {' '.join(str(error).split())}") from error
     configuration.retries = None
+    # With trust_env aiohttp reads ~/.netrc in a thread for each request: only where a proxy makes it needed.
+    configuration.client_session_kwargs = {"trust_env": bool(getproxies())}
     client = k8s.ApiClient(configuration)
     client.user_agent = FIELD_MANAGER
     return Api(client, timeout_seconds)

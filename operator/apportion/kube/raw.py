@@ -64,6 +64,7 @@ def _epoch(value: str) -> float | None:
         return None
 
 
+@lru_cache(maxsize=65_536)
 def timestamp(epoch: float) -> str:
     """Seconds of the epoch as Kubernetes writes times with fractions (MicroTime)."""
     return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

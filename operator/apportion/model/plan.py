@@ -98,8 +98,8 @@ class Resize:
 class Outcome:
     """What a round says of one job: what it wants for it, what it grants now, and the status to be written.
 
-    `memory` is the next status: phase, message and conditions are in it. reason is the one that counts: why it waits, or
-    why it does not have more. touch: False where the workload must be left alone. notices become Events.
+    `memory` is the next status: phase, message and conditions are in it. reason is the one that counts: why it waits,
+    or why it does not have more. touch: False where the workload must be left alone. notices become Events.
     """
 
     key: JobKey
