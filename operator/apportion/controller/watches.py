@@ -52,8 +52,8 @@ def _watch(registry: kopf.OperatorRegistry, kind: Kind, take: Take) -> None:
 class _Kopf:
     """One run of kopf, in a thread and a loop of its own.
 
-    In the main thread kopf takes SIGTERM and SIGINT for itself. And when it ends, it cancels every task of its loop that
-    is younger than itself, whosever it is.
+    In the main thread kopf takes SIGTERM and SIGINT for itself. And when it ends, it cancels every task of its loop
+    that is younger than itself, whosever it is.
     """
 
     def __init__(self, credentials: dict[str, Any], take: Take) -> None:
