@@ -18,7 +18,8 @@ from apportion.sandbox.subresources import bind
 from apportion.sandbox.trees import Obj, dig
 
 _NAME = "default-scheduler"
-_SLICE = 40
+_ALL_NODES = 100
+_LEAST_PERCENT = 5
 """Pods per turn: requests are served between turns."""
 _REFRESH_SECONDS = 2.0
 """A pod that still does not fit is told the new numbers at most this often."""
@@ -38,6 +39,15 @@ class _Waiting:
         self.written = 0.0
 
 
+def feasible_nodes_to_find(nodes: int) -> int:
+    """When enough nodes were found to score, as upstream (percentageOfNodesToScore unset): all of up to 100 nodes, then
+    a share that falls from 50 % to 5 %, never fewer than 100."""
+    if nodes <= _ALL_NODES:
+        return nodes
+    share = max(_LEAST_PERCENT, 50 - nodes // 125)
+    return max(_ALL_NODES, nodes * share // 100)
+
+
 class Scheduler:
     """Follows nodes and pods, and binds."""
 
@@ -49,6 +59,7 @@ class Scheduler:
         self._bind_seconds = bind_seconds
         self._most = scoring == "MostAllocated"
         self._random = random
+        self._start = self._next_start = 0
         self._nodes: dict[str, NodeState] = {}
         self._bound: dict[str, str] = {}
         self._waiting: dict[str, _Waiting] = {}
@@ -134,9 +145,8 @@ class Scheduler:
 
     def _work(self) -> None:
         self._awake = False
-        for _ in range(_SLICE):
-            if not self._heap:
-                return
+        """One pod, then the API server's turn: the real scheduler is another process, and does not hold it up."""
+        if self._heap:
             _, uid = heapq.heappop(self._heap)
             waiting = self._waiting.get(uid)
             if waiting is not None:
@@ -179,14 +189,22 @@ class Scheduler:
     def _choose(self, demand: Demand, place: tuple[str, str]) -> NodeState | None:
         best: list[NodeState] = []
         highest = -1
-        for state in self._candidates(demand, place)[0]:
+        admitted = self._candidates(demand, place)[0]
+        enough = feasible_nodes_to_find(len(admitted))
+        for looked, at in enumerate(range(self._start, self._start + len(admitted)), start=1):
+            if not enough:
+                break
+            state = admitted[at % len(admitted)]
             if not state.fits(demand):
                 continue
+            enough -= 1
+            self._next_start = self._start + looked
             score = state.score(demand, self._most)
             if score > highest:
                 best, highest = [state], score
             elif score == highest:
                 best.append(state)
+        self._start = self._next_start % max(1, len(self._nodes))
         return self._random.choice(best) if best else None
 
     def _why_not(self, demand: Demand, place: tuple[str, str]) -> str:

@@ -8,7 +8,7 @@ from apportion.sandbox.clock import Clock
 from apportion.sandbox.errors import StatusError
 
 _log = logging.getLogger(__name__)
-_SLICE = 20
+_SLICE = 2
 """Keys per turn: requests are served between turns."""
 _RETRY_SECONDS = 1.0
 
