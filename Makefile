@@ -1,5 +1,6 @@
 # Two targets are for everybody: `make demo` and `make test`. Each sets up .venv by itself; the second time nothing is fetched.
 PYTHON ?= python3.11
+HELM ?= helm
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
@@ -38,6 +39,14 @@ test: lint types layers unit
 
 generate: setup
 	$(BIN)/apportion crds --output crds
+	$(BIN)/apportion crds --output helm/apportion/files/crds
+	$(BIN)/apportion reference --output docs/reference
+	@command -v $(HELM) >/dev/null || { echo "$(HELM) is not on the PATH: manifests/install.yaml is left as it is"; exit 0; }; \
+	{ sed '/^---$$/,$$d' manifests/install.yaml && $(HELM) template apportion helm/apportion --namespace apportion-system; } \
+	  > manifests/install.yaml.new && mv manifests/install.yaml.new manifests/install.yaml
+
+bench: setup
+	PYTHONPATH=tests $(BIN)/python -m bench $(BENCH)
 
 pins: setup
 	$(BIN)/python -m pip freeze --exclude apportion > requirements-dev.txt
