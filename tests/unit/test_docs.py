@@ -1,0 +1,88 @@
+"""The generated pages follow their source, every link of every page leads somewhere, every example reads."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from apportion.api.dump import load_objects
+from apportion.api.parse import parse_training_job
+from apportion.cli.main import cli
+from apportion.cli.reference import pages
+from apportion.config import Settings
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md")])
+EXAMPLES = sorted((DOCS / "examples").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", sorted(pages(cli)))
+def test_generated_page_is_up_to_date(name: str) -> None:
+    stored = (DOCS / "reference" / name).read_text(encoding="utf-8")
+    assert stored == pages(cli)[name], "run: make generate"
+
+
+def test_hidden_command_writes_the_pages(tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli, ["reference", "--output", str(tmp_path / "new")])
+    assert done.exit_code == 0
+    assert {path.name: path.read_text() for path in (tmp_path / "new").iterdir()} == pages(cli)
+
+
+def test_command_page_explains_every_setting_of_the_operator() -> None:
+    page = pages(cli)["cli.md"]
+    section = page.split("## apportion run")[1].split("\n## ")[0]
+    options = dict(re.findall(r"^\| `--([a-z-]+)`.*\| ([^|]*) \|$", section, flags=re.M))
+    exposed = {name.replace("_", "-") for name in Settings.__dataclass_fields__} & set(options)
+    assert {"lease-seconds", "audit-seconds", "namespace", "port"} <= exposed
+    assert all(options[name] for name in exposed)
+    assert "apportion reference" not in page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", there.read_text(encoding="utf-8"), flags=re.M)
+            assert anchor in {re.sub(r"[^\w\- ]", "", h.lower()).strip().replace(" ", "-") for h in headings}, target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_yaml_and_json_examples_are_well_formed(page: Path) -> None:
+    for language, text in re.findall(r"```(yaml|json)\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.S):
+        if language == "json":
+            json.loads(text)
+            continue
+        for document in yaml.safe_load_all(text):
+            if isinstance(document, dict) and document.get("kind") == "TrainingJob":
+                parse_training_job(document)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_example_files_have_no_unknown_fields(path: Path) -> None:
+    loaded = load_objects([str(path)], None)  # type: ignore[arg-type]
+    assert loaded.of_kind("TrainingJob")
+    assert not loaded.warnings
+
+
+def test_decision_page_names_every_field_of_the_document() -> None:
+    done = CliRunner().invoke(cli, ["plan", "-f", str(EXAMPLES[0]), "-o", "json"])
+    page = (DOCS / "reference" / "decision.md").read_text(encoding="utf-8")
+
+    def fields(value: object, path: str = "") -> set[str]:
+        if isinstance(value, dict):
+            return {name for key, inner in value.items() for name in {f"{path}{key}", *fields(inner, f"{path}{key}.")}}
+        if isinstance(value, list):
+            return {name for item in value for name in fields(item, f"{path[:-1]}[].")}
+        return set()
+
+    missing = {name for name in fields(json.loads(done.stdout)) if f"`{name}`" not in page}
+    assert not missing
