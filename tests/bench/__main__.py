@@ -1,0 +1,82 @@
+"""make bench: figures of this machine as tables. BENCH=decide runs a part, BENCH="idle --seconds 20" another."""
+
+import asyncio
+import importlib.metadata
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from bench import deciding, living
+
+PACKAGES = ("apportion", "highspy", "PuLP", "numpy", "scipy", "kopf", "kubernetes", "aiohttp", "pydantic")
+CONSOLE = Console(width=120, highlight=False)
+
+
+def show(title: str, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    CONSOLE.print(f"\n{title}", markup=False)
+    table = Table(*header, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    CONSOLE.print(table)
+    sys.stdout.flush()
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def bench(context: click.Context) -> None:
+    """All parts, or one of them."""
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    CONSOLE.print(
+        f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {platform.machine()}, "
+        f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; {versions}",
+        soft_wrap=True,
+    )
+    if context.invoked_subcommand is None:
+        for part in (decide, latency, memory, idle):
+            context.invoke(part)
+
+
+@bench.command()
+@click.option("--runs", default=10, show_default=True, help="Clusters of each size, each from its own seed.")
+def decide(runs: int) -> None:
+    """Seconds and gap of decide(), without any cluster."""
+    header = ("CASE", "MEDIAN", "WORST", "GOAL", "OPTIMIZER", "WORST GAP", "NOT OPTIMAL", "METHODS")
+    show(f"decide(), {runs} clusters of each size", header, list(deciding.rows(runs)))
+
+
+@bench.command()
+@click.option("--jobs", default=100, show_default=True)
+@click.option("--nodes", default=1000, show_default=True)
+@click.option("--repeat", default=3, show_default=True)
+def latency(jobs: int, nodes: int, repeat: int) -> None:
+    """From the creation of a TrainingJob to its Deployment."""
+    header = ("RUN", "P50", "P99", "WORST", "ALL APPLIED", "ALL PATCHED", "ROUNDS", "SNAPSHOT", "DECIDE", "ACTUATE")
+    title = f"{jobs} TrainingJobs of one shape at once on {nodes} sandbox nodes (goal: p99 < 1 s), seconds"
+    show(title, header, asyncio.run(living.latency(jobs, nodes, repeat)))
+
+
+@bench.command()
+@click.option("--jobs", default=5000, show_default=True)
+@click.option("--nodes", default=1000, show_default=True)
+def memory(jobs: int, nodes: int) -> None:
+    """Resident memory of the operator."""
+    header = ("PROCESS", "RSS NOW", "PEAK")
+    title = f"Memory with {jobs} TrainingJobs on {nodes} sandbox nodes (goal: operator < 300 MB), MB"
+    show(title, header, asyncio.run(living.memory(jobs, nodes)))
+
+
+@bench.command()
+@click.option("--seconds", default=60, show_default=True)
+def idle(seconds: int) -> None:
+    """Writes of the operator while nothing happens."""
+    header = ("WRITE", "COUNT")
+    title = f"Writes in {seconds} idle seconds (goal: the Lease only, every 5 s)"
+    show(title, header, asyncio.run(living.idle(seconds)))
+
+
+bench(prog_name="bench")
