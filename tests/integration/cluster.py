@@ -23,11 +23,12 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+
 from apportion.api.crds import crd_documents
 from apportion.kube import kinds
 from apportion.kube.client import Api, Refused, connect
 from apportion.kube.kinds import Kind
-from apportion.sandbox import Sandbox, gpu_node
+from apportion.sandbox import Sandbox, gpu_node, node
 from apportion.sandbox.manifests import container
 from fault_proxy import FaultProxy, Seen
 
@@ -47,7 +48,13 @@ DECISION = "apportion.dev/decision"
 
 QUOTA = Kind("ResourceQuota", "", "v1", "resourcequotas")
 CRD = Kind("CustomResourceDefinition", "apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False)
-KINDS = {**kinds.BY_NAME, QUOTA.name: QUOTA, CRD.name: CRD, kinds.EVENT.name: kinds.EVENT, kinds.LEASE.name: kinds.LEASE}
+KINDS = {
+    **kinds.BY_NAME,
+    QUOTA.name: QUOTA,
+    CRD.name: CRD,
+    kinds.EVENT.name: kinds.EVENT,
+    kinds.LEASE.name: kinds.LEASE,
+}
 
 
 class Wire(FaultProxy):
@@ -91,8 +98,8 @@ class ControlPlane:
             for obj in furniture(self.definitions):
                 self.sandbox.store.apply(obj)
             config = self.sandbox.kubeconfig()
-            self.kubeconfig.write_text(config)  # noqa: ASYNC240
-            self.operators_kubeconfig.write_text(config.replace(self.sandbox.url, self.wire.url))  # noqa: ASYNC240
+            self.kubeconfig.write_text(config)
+            self.operators_kubeconfig.write_text(config.replace(self.sandbox.url, self.wire.url))
             self._ready.set()
             await self._stop.wait()
 
@@ -332,11 +339,17 @@ class Cluster:
         names = []
         for _ in range(count):
             index = sum(1 for kind, _, _ in self.made if kind.name == "Node")
-            node = gpu_node(f"node-{self.token}-{index}", product or self.product, gpus, more.get("taints"))
-            node["metadata"]["labels"].update(more.get("labels", {}))
-            await self.apply(node)
-            names.append(node["metadata"]["name"])
+            made = gpu_node(f"node-{self.token}-{index}", product or self.product, gpus, more.get("taints"))
+            made["metadata"]["labels"].update(more.get("labels", {}))
+            await self.apply(made)
+            names.append(made["metadata"]["name"])
         return names
+
+    async def plain_node(self) -> str:
+        """A node without accelerators."""
+        made = node(f"plain-{self.token}-{len(self.made)}")
+        await self.apply(made)
+        return str(made["metadata"]["name"])
 
     async def submit(self, name: str, replicas: tuple[int, int] = (1, 1), gpus: int = 1, **spec: Any) -> Any:
         """Create a TrainingJob with an embedded template; see `training_job`."""
@@ -361,7 +374,12 @@ class Cluster:
             for flavor, quota in quotas.items()
         ]
         return await self.apply(
-            {"apiVersion": GROUP_VERSION, "kind": "Queue", "metadata": {"name": name}, "spec": {**spec, "flavors": flavors}}
+            {
+                "apiVersion": GROUP_VERSION,
+                "kind": "Queue",
+                "metadata": {"name": name},
+                "spec": {**spec, "flavors": flavors},
+            }
         )
 
     async def policy(self, **spec: Any) -> Any:
@@ -460,13 +478,17 @@ class Cluster:
             conditions = {c["type"]: c["status"] for c in pod.get("status", {}).get("conditions", [])}
             gone = " leaving" if "deletionTimestamp" in pod["metadata"] else ""
             where = pod["spec"].get("nodeName")
-            lines.append(f"--- Pod {pod['metadata']['name']} on {where} {pod['status'].get('phase')}{gone} {conditions}")
-        for node in await self.all("Node"):
-            if "nvidia.com/gpu" in node["status"]["allocatable"]:
-                lines.append(f"--- Node {node['metadata']['name']} {node['spec']} {node['status']['allocatable']}")
+            lines.append(
+                f"--- Pod {pod['metadata']['name']} on {where} {pod['status'].get('phase')}{gone} {conditions}"
+            )
+        for each in await self.all("Node"):
+            lines.append(f"--- Node {each['metadata']['name']} {each['spec']} {each['status'].get('allocatable')}")
         for queue in await self.all("Queue"):
             lines.append(f"--- Queue {queue['metadata']['name']} {queue['spec']} {queue.get('status')}")
-        lines += [f"--- log of the operator {each.pid if each.process else ''}\n{each.log()[-5000:]}" for each in self.operators]
+        lines += [
+            f"--- log of the operator {each.pid if each.process else ''}\n{each.log()[-5000:]}"
+            for each in self.operators
+        ]
         return "\n".join(lines)
 
     # --- life --------------------------------------------------------------------------------------------------------
@@ -520,9 +542,7 @@ async def operating(
     cluster: Cluster, *options: str, ready: bool = True, lease_seconds: float = 2
 ) -> AsyncIterator[Operator]:
     """An operator of the test's own, through the proxy."""
-    operator = Operator(
-        cluster.plane.operators_kubeconfig, cluster.plane.folder, *options, lease_seconds=lease_seconds
-    )
+    operator = Operator(cluster.plane.operators_kubeconfig, cluster.plane.folder, *options, lease_seconds=lease_seconds)
     cluster.operators.append(operator)
     operator.start()
     try:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+
 from integration.cluster import Cluster, ControlPlane, Operator, cluster_on, is_ready
 
 

@@ -5,7 +5,7 @@ Level-based: what is written follows from the decision and the objects as they a
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from apportion.kube import kinds, render
@@ -14,14 +14,13 @@ from apportion.kube.cluster import Cluster, priority_class_exists
 from apportion.kube.facts import DELETION_COST, DeploymentFacts
 from apportion.kube.jobs import JobFacts, without_pins
 from apportion.kube.memory import status_of
-from apportion.kube.raw import mapping, without_sentences
+from apportion.kube.raw import mapping
 from apportion.model.flavors import Flavor
 from apportion.model.jobs import Job
 from apportion.model.plan import Decision, Outcome, Resize
 from apportion.model.snapshot import Snapshot
 
 CONCURRENCY = 16
-SENTENCE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -42,16 +41,14 @@ class Actuator:
     cluster: Cluster
     leads: Callable[[], bool]
     written: Callable[[kinds.Kind, Any], None]
-    told: dict[str, float] = field(default_factory=dict)
 
     async def carry_out(self, snapshot: Snapshot, decision: Decision) -> list[Done]:
         """All shrinks before any grow; inside each group up to sixteen requests at a time."""
         jobs = {job.key: job for job in snapshot.jobs}
         flavors = {flavor.name: flavor for flavor in snapshot.flavors}
-        now = snapshot.now
         leaving = {resize.key: resize for resize in decision.resizes if resize.wave == 0 and resize.leaving}
         changes = [
-            _Change(outcome, jobs[outcome.key], flavors.get(outcome.granted.flavor), leaving.get(outcome.key), now)
+            _Change(outcome, jobs[outcome.key], flavors.get(outcome.granted.flavor), leaving.get(outcome.key))
             for outcome in decision.outcomes
         ]
         first = [change for change in changes if change.gives_room]
@@ -112,20 +109,12 @@ class Actuator:
         return Done(change.outcome, wrote_workload=True)
 
     def _status_differs(self, change: "_Change", facts: JobFacts) -> bool:
-        """A sentence alone that reads differently is written once in a while only: its numbers are other jobs' news."""
-        status = status_of(change.outcome.memory, facts.generation)
-        known = mapping(facts.raw, "status")
-        if known == status:
-            return False
-        if without_sentences(known) != without_sentences(status):
-            return True
-        return change.now - self.told.get(facts.uid, 0.0) >= SENTENCE_SECONDS
+        return mapping(facts.raw, "status") != status_of(change.outcome.memory, facts.generation)
 
     async def _write_status(self, change: "_Change", facts: JobFacts) -> None:
         status = status_of(change.outcome.memory, facts.generation)
         path = kinds.JOB.path(facts.key.namespace, facts.key.name, "status")
         reply = await self.api.patch(path, render.status_patch(facts.raw, status))
-        self.told[facts.uid] = change.now
         self.written(kinds.JOB, reply)
 
     def _workload_work(self, change: "_Change", facts: JobFacts) -> Callable[[], Awaitable[None]] | None:
@@ -218,7 +207,6 @@ class _Change:
     job: Job
     flavor: Flavor | None
     leaving: Resize | None
-    now: float
 
     @property
     def gives_room(self) -> bool:

@@ -183,7 +183,9 @@ class _Join:
         conflicts = self.conflicts(facts_of)
         deployments = {job.key: self.cluster.deployment(job) for job in facts_of}
         owners = {
-            found.workload.uid: key for key, found in deployments.items() if found is not None and key not in conflicts
+            found.workload.uid: key
+            for key, found in deployments.items()
+            if found is not None and key not in conflicts and (found.managed or found.workload.owned)
         }
         pods = self.pods_by(owners)
         jobs = []

@@ -91,9 +91,3 @@ def quantity(name: str, value: str) -> int | None:
         return min(LARGEST, int(scaled.to_integral_value(rounding="ROUND_CEILING")))
     except (ValueError, ArithmeticError):
         return None
-
-
-def without_sentences(status: Raw) -> dict[str, Any]:
-    """A status less its free text."""
-    conditions = [{k: v for k, v in entry.items() if k != "message"} for entry in mappings(status, "conditions")]
-    return {**{key: value for key, value in status.items() if key != "message"}, "conditions": conditions}

@@ -65,7 +65,9 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decision:
 def adopted(job: Job, snapshot: Snapshot) -> Job:
     """A Deployment that ran before its TrainingJob came: its bound pods count as granted, so that nothing restarts."""
     workload = job.workload
-    if job.admission is not None or workload is None or workload.decision is not None or workload.owned:
+    if job.block is not None or job.admission is not None or workload is None:
+        return job
+    if workload.decision is not None or workload.owned:
         return job
     flavor_of = {node.name: node.flavor for node in snapshot.nodes}
     bound = [pod for pod in job.pods if pod.node is not None and not pod.terminating]

@@ -14,6 +14,8 @@ FIRST_BACKOFF_SECONDS = 60.0
 LONGEST_BACKOFF_SECONDS = 3600.0
 REVERT_WINDOW_SECONDS = 600.0
 MOST_REVERTS = 3
+# The pods are somebody else's: they count as foreign, and the job holds nothing.
+HANDS_OFF = ("WorkloadConflict", "WorkloadNotManaged")
 
 
 @dataclass(frozen=True)
@@ -240,7 +242,7 @@ def base_terms(state: State) -> Terms:
     running = job.admission is not None and job.admission.replicas > 0
     if state.finished or (state.blocked is not None and state.blocked.reason == "Suspended"):
         return Terms(candidate=False)
-    if state.blocked is not None and state.blocked.reason == "WorkloadConflict":
+    if state.blocked is not None and state.blocked.reason in HANDS_OFF:
         return Terms(candidate=False)
     if state.blocked is not None or job.held or not state.touch:
         return Terms(candidate=running, pinned=running)
