@@ -16,7 +16,6 @@ LINES = [line for block in BLOCKS for line in block.splitlines()]
 TYPED = re.compile(r"(apportion|make|helm|kubectl|docker) ")
 COMMANDS = [line for line in LINES if TYPED.match(line)]
 INLINE = re.findall(r"`((?:apportion|make) [^`]+)`", README)
-NEEDS_A_CLUSTER = {"snapshot"}
 
 
 def ours() -> list[str]:
