@@ -1,0 +1,227 @@
+"""apportion plan, explain, crds and version on files: what they print, and how they refuse."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from apportion import __version__
+from apportion.api.crds import crd_documents
+from apportion.cli.main import cli
+from apportion.sandbox import gpu_node, pod
+
+EXAMPLE = str(Path(__file__).parents[2] / "docs" / "examples" / "small-cluster.yaml")
+READY = {"conditions": [{"type": "Ready", "status": "True"}]}
+
+
+def ran(*words: str, text: str | None = None, columns: int = 200) -> Result:
+    return CliRunner().invoke(cli, list(words), input=text, env={"COLUMNS": str(columns)})
+
+
+def decided(*words: str, text: str | None = None) -> Any:
+    done = ran("plan", *words, "-o", "json", text=text)
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def less_time(document: Any) -> Any:
+    return {name: value for name, value in document.items() if name != "solveSeconds"}
+
+
+def node(name: str = "gpu-0", gpus: int = 8) -> Any:
+    raw = gpu_node(name, gpus=gpus)
+    return {**raw, "status": {**raw["status"], **READY}}
+
+
+def job(name: str = "llama", **fields: Any) -> Any:
+    container = {"name": "main", "image": "trainer:1", "resources": {"limits": {"nvidia.com/gpu": "1"}}}
+    return {
+        "apiVersion": "apportion.dev/v1alpha1",
+        "kind": "TrainingJob",
+        "metadata": {"name": name, "namespace": "team", **fields.pop("metadata", {})},
+        "spec": {"minReplicas": 1, "maxReplicas": 4, "template": {"spec": {"containers": [container]}}, **fields},
+    }
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., str]:
+    def write(name: str, *documents: Any) -> str:
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump_all(documents))
+        return str(path)
+
+    return write
+
+
+def test_table_shows_jobs_capacity_and_certificate() -> None:
+    done = ran("plan", "-f", EXAMPLE)
+    assert done.exit_code == 0
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert ["research/llama-sft", "-", "8", "h100", "1", "WaitingForRoom"] in [row[:6] for row in rows]
+    assert ["h100", "nvidia.com/gpu", "24", "0", "24"] in rows
+    assert re.search(r"^Optimal: objective [\d.]+, bound [\d.]+, gap 0\.00%, highs, [\d.]+ s$", done.stdout, flags=re.M)
+
+
+def test_yaml_and_json_are_the_same_document() -> None:
+    done = ran("plan", "-f", EXAMPLE, "--at", "2026-12-01T08:00:00Z", "-o", "yaml")
+    other = decided("-f", EXAMPLE, "--at", "2026-12-01T08:00:00Z")
+    assert less_time(yaml.safe_load(done.stdout)) == less_time(other)
+    assert other["kind"] == "Decision"
+    assert other["status"] == "Optimal"
+    assert other["bound"] >= other["objective"] > 0
+
+
+def test_document_says_who_gets_what() -> None:
+    document = decided("-f", EXAMPLE)
+    got = {entry["name"]: (entry["flavor"], entry["replicas"]) for entry in document["allocations"]}
+    assert got == {"ranker": ("h100", 3), "llama-sft": ("h100", 8), "vision": ("h100", 2)}
+    assert {entry["kind"] for entry in document["resizes"]} == {"Admit"}
+    assert document["capacity"] == [
+        {"flavor": "h100", "resource": "nvidia.com/gpu", "allocatable": 24, "othersUse": 0, "free": 24}
+    ]
+    assert {entry["queue"] for entry in document["queues"]} == {"product", "research"}
+
+
+def test_standard_input_lists_and_json_are_read_like_files(write: Callable[..., str]) -> None:
+    everything = [node(), job(), job("other")]
+    file = decided("-f", write("all.yaml", *everything), "--at", "2026-12-01T08:00:00Z")
+    as_list = {"apiVersion": "v1", "kind": "List", "items": everything}
+    typed = {"apiVersion": "apportion.dev/v1alpha1", "kind": "TrainingJobList", "items": [job(), job("other")]}
+    for item in typed["items"]:
+        del item["kind"], item["apiVersion"]  # type: ignore[attr-defined]
+    same = [
+        decided("-f", "-", "--at", "2026-12-01T08:00:00Z", text=yaml.safe_dump_all(everything)),
+        decided("-f", "-", "--at", "2026-12-01T08:00:00Z", text=json.dumps(as_list)),
+        decided("-f", write("nodes.yaml", node()), "-f", "-", "--at", "2026-12-01T08:00:00Z", text=json.dumps(typed)),
+    ]
+    assert [less_time(document) for document in same] == [less_time(file)] * 3
+
+
+def test_missing_kinds_are_empty(write: Callable[..., str]) -> None:
+    assert decided("-f", write("nodes.yaml", node()))["allocations"] == []
+    (alone,) = decided("-f", write("job.yaml", job()))["allocations"]
+    assert (alone["replicas"], alone["reason"]) == (0, "NoCompatibleFlavor")
+
+
+def test_pods_of_others_take_room(write: Callable[..., str]) -> None:
+    container = {"name": "main", "image": "x", "resources": {"limits": {"nvidia.com/gpu": "6"}}}
+    theirs = pod("notebook", spec={"nodeName": "gpu-0", "containers": [container]})
+    theirs["status"] = {"phase": "Running"}
+    document = decided("-f", write("all.yaml", node(), theirs, job()))
+    assert (document["capacity"][0]["othersUse"], document["capacity"][0]["free"]) == (6, 2)
+    assert document["allocations"][0]["replicas"] == 2
+
+
+def test_unknown_kinds_are_counted_and_unknown_fields_named(write: Callable[..., str]) -> None:
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "token"}}
+    other = {"apiVersion": "kueue.x-k8s.io/v1beta1", "kind": "Queue", "metadata": {"name": "theirs"}}
+    path = write("all.yaml", node(), secret, other, {**secret, "metadata": {"name": "second"}}, job(colour="red"))
+    done = ran("plan", "-f", path)
+    assert done.exit_code == 0
+    assert "ignored: 1 Queue, 2 Secret" in done.stdout
+    assert "unknown field spec.colour" in done.stdout
+    assert any("spec.colour" in warning for warning in decided("-f", path)["warnings"])
+
+
+def test_time_decides_about_what_has_passed(write: Callable[..., str]) -> None:
+    """A job that waits for an hour is worth twice as much as a fresh one: the time given counts, not the clock."""
+    waiting = job(metadata={"name": "llama", "namespace": "team", "creationTimestamp": "2026-12-01T08:00:00Z"})
+    path = write("all.yaml", node(), waiting)
+    fresh = decided("-f", path, "--at", "2026-12-01T08:00:00Z")["objective"]
+    old = decided("-f", path, "--at", "2026-12-01T10:00:00+01:00")["objective"]
+    assert old == pytest.approx(fresh + 0.2)
+
+
+BAD: dict[str, tuple[str, str]] = {
+    "no YAML": ("kind: [", r"bad\.yaml: document 1: .+"),
+    "no object": ("just words", r"bad\.yaml: document 1: expected an object with apiVersion and kind, not .+"),
+    "nothing": ("", r"bad\.yaml: expected Kubernetes objects as YAML or JSON, found nothing"),
+    "no name": (
+        "apiVersion: v1\nkind: Node\nmetadata: {}",
+        r"bad\.yaml: document 1: Node: metadata\.name: expected a string, not .+",
+    ),
+    "wrong type in the second document": (
+        yaml.safe_dump_all([node(), job(maxReplicas="many")]),
+        r"bad\.yaml: document 2: TrainingJob team/llama: spec\.maxReplicas: .+",
+    ),
+    "minimum above maximum": (
+        yaml.safe_dump(job(minReplicas=9)),
+        r"bad\.yaml: document 1: TrainingJob team/llama: spec.*: .+",
+    ),
+    "twice the same": (yaml.safe_dump_all([node(), node()]), r"bad\.yaml: document 2: expected each object once; .+"),
+    "list of no objects": (
+        "apiVersion: v1\nkind: List\nitems: [3]",
+        r"bad\.yaml: document 1, items\[0\]: expected an object .+",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_file_ends_with_code_2_and_one_line(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, expected = BAD[case]
+    monkeypatch.chdir(tmp_path)
+    Path("bad.yaml").write_text(text)
+    done = ran("plan", "-f", "bad.yaml")
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    assert re.fullmatch(f"error: {expected}\n", done.stderr), done.stderr
+    assert isinstance(done.exception, SystemExit)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("plan", "-f", "nowhere.yaml"), "nowhere.yaml: expected a readable file"),
+        (("plan", "-f", EXAMPLE, "-f", EXAMPLE), "expected each file once, named 2 times"),
+        (("plan", "-f", EXAMPLE, "--context", "lab"), "either -f or --kubeconfig/--context, not both"),
+        (("plan", "-f", EXAMPLE, "--at", "tomorrow"), "--at 'tomorrow': expected a time like 2026-12-01T08:00:00Z"),
+        (("plan", "-f", EXAMPLE, "--at", "2026-12-01T08:00:00"), "expected a time zone"),
+        (("plan", "--kubeconfig", "nowhere"), "nowhere"),
+        (("plan", "-f", EXAMPLE, "-o", "xml"), "Invalid value"),
+        (("explain", "job/llama-sft", "-f", EXAMPLE), "'job/llama-sft': expected tj/NAME"),
+        (("explain", "tj/nobody", "-n", "team", "-f", EXAMPLE), "there is no TrainingJob 'nobody' in namespace 'team'"),
+    ],
+)
+def test_bad_arguments_end_with_code_2(words: tuple[str, ...], said: str) -> None:
+    done = ran(*words)
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("name", ["tj/llama-sft", "llama-sft", "trainingjob/llama-sft"])
+def test_explain_says_what_it_has_and_why(name: str) -> None:
+    done = ran("explain", name, "-n", "research", "-f", EXAMPLE)
+    assert done.exit_code == 0
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert lines[0] == "TrainingJob research/llama-sft: Pending"
+    assert "now: - (asks 4 to 16, 1 each)" in lines
+    assert "planned: 8 h100" in lines
+    assert any(line.startswith("why: WaitingForRoom: ") for line in lines)
+    assert any(line.startswith("plan: Optimal; ") for line in lines)
+
+
+def test_explain_says_why_not_elsewhere(write: Callable[..., str]) -> None:
+    other = gpu_node("l4-0", "NVIDIA-L4", gpus=1)
+    small = {**other, "status": {**other["status"], **READY}}
+    done = ran("explain", "tj/llama", "-n", "team", "-f", write("all.yaml", node(), small, job(minReplicas=2)))
+    assert "elsewhere: nvidia-l4: 1 are free, the minimum needs 2" in " ".join(done.stdout.split())
+
+
+def test_crds_are_written_to_a_folder(tmp_path: Path) -> None:
+    done = ran("crds", "--output", str(tmp_path / "new" / "crds"))
+    assert done.exit_code == 0
+    written = [Path(line) for line in done.stdout.splitlines()]
+    found = [yaml.safe_load(path.read_text()) for path in written]
+    assert {one["metadata"]["name"] for one in found} == {one["metadata"]["name"] for one in crd_documents()}
+
+
+def test_version_and_help() -> None:
+    assert ran("version").stdout == f"apportion {__version__}\n"
+    assert ran("-h").exit_code == 0
+    assert "reference" not in ran("--help").stdout
