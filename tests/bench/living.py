@@ -23,6 +23,7 @@ from fault_proxy import FaultProxy
 JOBS = "/apis/apportion.dev/v1alpha1/namespaces/default/trainingjobs"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
 QUIET_SECONDS = 3.0
+SLOW_ROUND_SECONDS = 45.0
 AT_ONCE = 16
 PIPE = asyncio.subprocess.PIPE
 
@@ -212,7 +213,7 @@ def _percentile(ordered: list[float], part: float) -> float:
 async def memory(jobs: int, nodes: int) -> list[tuple[str, ...]]:
     async with scene(nodes, jobs) as (here, _):
         await here.deployed(jobs)
-        await here.quiet(5.0)
+        await here.quiet(SLOW_ROUND_SECONDS)
         rows = [("operator", *_resident(here.operator.pid))]
         rows += [("solver worker", *_resident(pid)) for pid in _children(here.operator.pid)]
         pods = await here.count("/api/v1/pods")

@@ -1,0 +1,143 @@
+"""The metrics of one finished decision, by name and value, and that the reference has them all."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from apportion import __version__
+from apportion.metrics import Metrics, RoundTimes
+from apportion.model.plan import Decision, Price
+from apportion.model.policy import Policy
+from apportion.model.snapshot import Snapshot
+from apportion.planner import decide
+from builders import NOW, job, node, queue, quota, running, snapshot
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
+TIMES = RoundTimes(snapshot=0.02, decide=0.3, actuate=0.1)
+Labels = tuple[tuple[str, str], ...]
+
+
+@pytest.fixture(scope="module")
+def world() -> Snapshot:
+    """Eight H100: one job runs on 2 and wants 4; one waits for 600 s that can never fit."""
+    first = running(job("first", 2, 4, queue_name="red", restart_seconds=7.0), {"a": 2})
+    waiting = replace(job("waiting", 9, 9, queue_name="blue", created=NOW - 600.0))
+    queues = (queue("red", quota(6), cohort="lab"), queue("blue", quota(2), cohort="lab"))
+    return snapshot(first, waiting, on=(node("a"),), queues=queues)
+
+
+@pytest.fixture(scope="module")
+def decision(world: Snapshot) -> Decision:
+    found = decide(world, Policy())
+    prices = (Price("h100", 0.5), Price("h100", 0.25, "red"))
+    return replace(found, plan=replace(found.plan, prices=prices))
+
+
+def series(metrics: Metrics) -> Mapping[tuple[str, Labels], float]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(metrics.text().decode())
+        for sample in family.samples
+    }
+
+
+def observed(world: Snapshot, decision: Decision, times: int = 1) -> Mapping[tuple[str, Labels], float]:
+    metrics = Metrics()
+    for _ in range(times):
+        metrics.observe(world, decision, TIMES)
+    return series(metrics)
+
+
+def test_decision_of_the_fixture(decision: Decision) -> None:
+    assert [(resize.kind, resize.target.replicas, resize.wave) for resize in decision.resizes] == [("Grow", 4, 0)]
+    assert [outcome.memory.phase for outcome in decision.outcomes] == ["Resizing", "Pending"]
+
+
+def test_values_of_one_round(world: Snapshot, decision: Decision) -> None:
+    got = observed(world, decision)
+    grown, waiting = decision.outcomes
+    wanted = {
+        ("apportion_solver_objective", ()): decision.plan.objective,
+        ("apportion_solver_bound", ()): decision.plan.bound,
+        ("apportion_solver_gap_ratio", ()): decision.plan.gap,
+        ("apportion_solver_status", (("status", "Optimal"),)): 1,
+        ("apportion_solver_status", (("status", "Feasible"),)): 0,
+        ("apportion_solver_status", (("status", "Kept"),)): 0,
+        ("apportion_accelerators_allocated", (("flavor", "h100"),)): 4,
+        ("apportion_accelerators_free", (("flavor", "h100"),)): 6,
+        ("apportion_accelerators_allocated", (("flavor", "a100"),)): 0,
+        ("apportion_shadow_price", (("flavor", "h100"),)): 0.5,
+        ("apportion_queue_shadow_price", (("flavor", "h100"), ("queue", "red"))): 0.25,
+        ("apportion_jobs", (("phase", "Resizing"), ("reason", grown.reason))): 1,
+        ("apportion_jobs", (("phase", "Pending"), ("reason", waiting.reason))): 1,
+        ("apportion_oldest_pending_seconds", ()): 600,
+        ("apportion_resizes_total", (("kind", "Grow"), ("reason", grown.reason))): 1,
+        ("apportion_restart_seconds_total", ()): 7,
+        ("apportion_queue_usage", (("flavor", "h100"), ("queue", "red"))): 4,
+        ("apportion_queue_usage", (("flavor", "h100"), ("queue", "blue"))): 0,
+        ("apportion_queue_nominal_quota", (("flavor", "h100"), ("queue", "blue"))): 2,
+        ("apportion_queue_share_ratio", (("queue", "red"),)): 1,
+        ("apportion_queue_share_ratio", (("queue", "blue"),)): 0,
+        ("apportion_last_round_timestamp_seconds", ()): NOW,
+        ("apportion_build_info", (("version", __version__),)): 1,
+        ("apportion_round_duration_seconds_count", (("phase", "total"),)): 1,
+        ("apportion_round_duration_seconds_sum", (("phase", "total"),)): pytest.approx(0.42),
+        ("apportion_round_duration_seconds_sum", (("phase", "decide"),)): pytest.approx(0.3),
+        ("apportion_round_duration_seconds_bucket", (("le", "0.25"), ("phase", "decide"))): 0,
+        ("apportion_round_duration_seconds_bucket", (("le", "0.5"), ("phase", "decide"))): 1,
+    }
+    assert {name: got.get(name) for name in wanted} == wanted
+
+
+def test_counters_add_up_and_gauges_do_not(world: Snapshot, decision: Decision) -> None:
+    got = observed(world, decision, times=3)
+    assert got["apportion_restart_seconds_total", ()] == 21
+    assert got["apportion_accelerators_allocated", (("flavor", "h100"),)] == 4
+
+
+def test_what_is_gone_leaves_no_series_behind(world: Snapshot, decision: Decision) -> None:
+    metrics = Metrics()
+    metrics.observe(world, decision, TIMES)
+    empty = snapshot(on=(node("a"),))
+    metrics.observe(empty, decide(empty, Policy()), TIMES)
+    names = {name for name, _ in series(metrics)}
+    gone = {"apportion_jobs", "apportion_queue_usage", "apportion_queue_share_ratio", "apportion_shadow_price"}
+    assert not names & gone
+    assert series(metrics)["apportion_oldest_pending_seconds", ()] == 0
+
+
+def test_changes_that_wait_are_not_counted(world: Snapshot, decision: Decision) -> None:
+    later = replace(decision, resizes=tuple(replace(resize, wave=1) for resize in decision.resizes))
+    assert not [name for name, _ in observed(world, later) if name == "apportion_resizes_total"]
+
+
+def test_fallbacks_are_counted_by_solver() -> None:
+    metrics = Metrics()
+    metrics.fallback("greedy")
+    metrics.fallback("greedy")
+    assert series(metrics)["apportion_solver_fallbacks_total", (("solver", "greedy"),)] == 2
+
+
+def test_no_series_carries_a_job(world: Snapshot, decision: Decision) -> None:
+    values = {value for _, labels in observed(world, decision) for _, value in labels}
+    assert not values & {"first", "waiting", "team/first", "team"}
+
+
+def test_reference_lists_every_family_with_its_labels(world: Snapshot, decision: Decision) -> None:
+    metrics = Metrics()
+    metrics.observe(world, decision, TIMES)
+    metrics.fallback("cbc")
+    metrics.failures.labels("DecisionFailed").inc()
+    metrics.api_errors.labels("patch", "Conflict").inc()
+    rows = re.findall(r"^\| `(apportion_\w+)` \| (\w+) \| (.*?) \|", REFERENCE.read_text(), flags=re.M)
+    listed = {name: set(re.findall(r"`(\w+)`", labels)) for name, _, labels in rows}
+    exposed = {}
+    for family in text_string_to_metric_families(metrics.text().decode()):
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        if not name.endswith("_created"):
+            exposed[name] = {label for sample in family.samples for label in sample.labels} - {"le"}
+    assert exposed == listed
