@@ -86,3 +86,17 @@ def test_decision_page_names_every_field_of_the_document() -> None:
 
     missing = {name for name in fields(json.loads(done.stdout)) if f"`{name}`" not in page}
     assert not missing
+
+
+def test_image_is_what_the_chart_runs() -> None:
+    lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = {
+        word for line in lines if line.startswith("COPY ") and "--from" not in line for word in line.split()[1:-1]
+    }
+    assert copied == kept
+    assert all((ROOT / name).exists() for name in copied)
+    assert 'ENTRYPOINT ["python", "-m", "apportion.cli"]' in lines
+    install = (ROOT / "manifests" / "install.yaml").read_text(encoding="utf-8")
+    (user,) = [line.split()[1].split(":")[0] for line in lines if line.startswith("USER ")]
+    assert f"runAsUser: {user}\n" in install
