@@ -41,7 +41,7 @@ def test_the_replicaset_keeps_the_better_pods(leaves: Pod) -> None:
     assert {kept.name for kept in stay} == {"a", "b"}
 
 
-def test_of_pods_doubled_up_on_a_node_one_leaves_and_unbound_ones_never_survive() -> None:
+def test_the_node_with_fewest_of_the_pods_comes_free_first_and_unbound_ones_never_survive() -> None:
     pods = (
         pod("a", "n"),
         pod("b", "m"),
@@ -52,7 +52,7 @@ def test_of_pods_doubled_up_on_a_node_one_leaves_and_unbound_ones_never_survive(
     )
     whole = replace(job("j"), pods=pods)
     assert {kept.name for kept in survivors(whole, 3, {"n", "m"})} == {"a", "b", "c"}
-    assert {kept.name for kept in survivors(whole, 1, {"n", "m"})} == {"a"}
+    assert {kept.name for kept in survivors(whole, 1, {"n", "m"})} == {"c"}
     assert survivors(whole, 0, {"n", "m"}) == ()
 
 

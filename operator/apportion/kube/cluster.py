@@ -133,6 +133,11 @@ def _version(raw: Raw) -> int:
     return int(version) if version.isdecimal() else 0
 
 
+def _round(decision: str | None) -> int:
+    """A decision that a Deployment carries: no round has its number again, or a stale patch could pass its test."""
+    return int(decision) if decision is not None and decision.isdecimal() and len(decision) < 16 else 0
+
+
 def matters(kind: Kind, old: Any, new: Any) -> bool:
     """Could a decision differ? A TrainingJob's or policy's own status is ours; the rest of the facts counts."""
     if isinstance(old, JobFacts) and isinstance(new, JobFacts):
@@ -159,6 +164,7 @@ class _Join:
         jobs, owners = self.jobs()
         nodes, flavors = self.nodes(owners)
         rounds = [job.admission.round for job in jobs if job.admission is not None]
+        rounds += [_round(job.workload.decision) for job in jobs if job.workload is not None]
         status = self.policy_status()
         return Snapshot(
             now=now,

@@ -38,21 +38,33 @@ def place(snapshot: Snapshot, allocations: Iterable[Allocation]) -> Placement:
     return Placement(placer.placed, placer.unplaced)
 
 
+def departing(pods: Sequence[Pod], count: int) -> tuple[Pod, ...]:
+    """The pods that a shrink should take, so that whole nodes come free; the actuator gives them a deletion cost.
+
+    Nodes are emptied in the order of how few of these pods they hold.
+    """
+    on_node = Counter(pod.node for pod in pods)
+    order = sorted(pods, key=lambda pod: (on_node[pod.node], pod.node or "", -pod.created, pod.name))
+    return tuple(order[: max(0, count)])
+
+
 def survivors(job: Job, replicas: int, nodes: Container[str]) -> tuple[Pod, ...]:
     """The pods that stay on these nodes if the job is set to so many replicas (the ReplicaSet's ranking reversed).
 
-    Bound before unbound, ready before not ready, higher deletion cost, fewer siblings on the node, longer ready,
-    fewer restarts, older (kubernetes pkg/controller/controller_utils.go, ActivePodsWithRanks).
+    Bound before unbound, ready before not ready, higher deletion cost (first the one that the shrink will set), fewer
+    siblings on the node, longer ready, fewer restarts, older (kubernetes pkg/controller/controller_utils.go,
+    ActivePodsWithRanks).
     """
     bound = [pod for pod in job.pods if pod.node is not None and pod.node in nodes and not pod.terminating]
     if len(bound) <= replicas:
         return tuple(bound)
     siblings = Counter(pod.node for pod in bound)
+    going = {pod.name for pod in departing(bound, len(bound) - replicas)}
 
     def rank(pod: Pod) -> tuple[object, ...]:
         since = pod.ready_since if pod.ready_since is not None else pod.created
-        return (pod.phase != "Running", not pod.ready, -pod.deletion_cost, siblings[pod.node], since, pod.restarts,
-                pod.created, pod.name)  # fmt: skip
+        return (pod.phase != "Running", not pod.ready, pod.name in going, -pod.deletion_cost, siblings[pod.node],
+                since, pod.restarts, pod.created, pod.name)  # fmt: skip
 
     return tuple(sorted(bound, key=rank)[: max(0, replicas)])
 

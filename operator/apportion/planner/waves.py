@@ -15,7 +15,7 @@ from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import Grant, Resize
 from apportion.model.resources import Amounts, plus, times_fitting
 from apportion.model.snapshot import Snapshot
-from apportion.optimizer import survivors
+from apportion.optimizer import departing, survivors
 
 Shape = tuple[tuple[str, int], ...]
 
@@ -201,18 +201,12 @@ def after_shrinks(
 
 
 def leaving(job: Job, resize: Resize, flavor_of: Mapping[str, str | None]) -> Resize:
-    """Name the pods that a shrink should take, so that the emptiest nodes come free whole.
-
-    Nodes are emptied in the order of how few of the job's pods they hold. The actuator writes the deletion costs.
-    """
+    """Name the pods that a shrink should take. The actuator writes their deletion costs."""
     if resize.kind != "Shrink":
         return resize
     pods = [pod for pod in job.pods if not pod.terminating and pod.node is not None]
     surplus = len(pods) - resize.target.replicas
     if surplus <= 0:
         return resize
-    on_node: dict[str | None, int] = {}
-    for pod in pods:
-        on_node[pod.node] = on_node.get(pod.node, 0) + 1
-    order = sorted(pods, key=lambda pod: (on_node[pod.node], pod.node or "", -pod.created, pod.name))
-    return Resize(resize.key, resize.current, resize.target, 0, tuple(pod.name for pod in order[:surplus]))
+    going = departing(pods, surplus)
+    return Resize(resize.key, resize.current, resize.target, 0, tuple(pod.name for pod in going))
