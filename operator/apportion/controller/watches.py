@@ -17,7 +17,7 @@ logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
 
 Take = Callable[[Kind, Any, bool], None]
 
-LONGEST_END_SECONDS = 8.0
+LONGEST_END_SECONDS = 1.0
 
 
 def registry_of(credentials: dict[str, Any], take: Take) -> kopf.OperatorRegistry:

@@ -1,0 +1,171 @@
+"""Start-up, probes and metrics: what is missing is said in one line, shown by readiness, and retried."""
+
+import re
+import signal
+import socket
+from pathlib import Path
+
+from apportion.api.crds import crd_documents
+from integration.cluster import Cluster, ControlPlane, Operator, cluster_on, is_ready, operating, until
+
+
+async def unready(operator: Operator, *parts: str) -> str:
+    """Wait until readiness is refused with a sentence that has all the parts."""
+
+    async def said() -> str | None:
+        assert operator.alive, operator.log()
+        status, body = await operator.get("/readyz")
+        return body if status == 503 and all(part in body for part in parts) else None
+
+    return str(await until(said, f"unready, and says {parts}", 30, operator.log))
+
+
+async def leads(operator: Operator, value: float) -> bool:
+    return (await operator.metrics()).get("apportion_leader") == value
+
+
+def lines(operator: Operator, part: str) -> list[str]:
+    return [line for line in operator.log().splitlines() if part in line]
+
+
+async def test_probes_and_metrics_are_served(cluster: Cluster) -> None:
+    await cluster.nodes(1, gpus=4)
+    await cluster.submit("job", (1, 4))
+    await cluster.expect("job", phase="Running", granted=4)
+
+    assert await cluster.operator.get("/healthz") == (200, "ok\n")
+    assert await cluster.operator.get("/readyz") == (200, "ok\n")
+
+    async def measured() -> bool:
+        series = await cluster.operator.metrics()
+        used = [value for name, value in series.items() if name.startswith("apportion_") and cluster.flavor in name]
+        return 4.0 in used
+
+    await cluster.until(measured, "the flavor's use is measured")
+    names = {re.split(r"[{ ]", name)[0] for name in await cluster.operator.metrics()}
+    assert len([name for name in names if name.startswith("apportion_")]) >= 10
+
+
+async def test_a_missing_definition_is_named_and_work_begins_when_it_is_installed(tmp_path: Path) -> None:
+    plane = ControlPlane(tmp_path, definitions=False)
+    plane.start()
+    try:
+        async with cluster_on(plane) as cluster, operating(cluster, ready=False) as operator:
+            sentence = await unready(operator, "CustomResourceDefinition", "queues.apportion.dev")
+            assert "trainingjobs.apportion.dev" in sentence
+            assert len(lines(operator, "CustomResourceDefinition")) == 1
+            assert (await operator.get("/healthz"))[0] == 200
+
+            for definition in crd_documents():
+                await cluster.apply(definition)
+
+            await is_ready(operator)
+            await cluster.nodes(1)
+            await cluster.submit("job")
+            await cluster.expect("job", phase="Running", granted=1)
+            await cluster.clean()
+            cluster.made.clear()
+            cluster.namespaces.clear()
+    finally:
+        plane.stop()
+
+
+async def test_a_missing_right_is_named_by_verb_and_resource(own_cluster: Cluster) -> None:
+    denied = {("patch", "apps", "deployments"), ("list", "", "nodes")}
+    own_cluster.plane.do(lambda: own_cluster.plane.deny.update(denied))
+    async with operating(own_cluster, ready=False) as operator:
+        await unready(operator, "patch deployments.apps", "list nodes", "ClusterRole")
+        assert len(lines(operator, "may not patch deployments.apps")) == 1
+
+        own_cluster.plane.do(lambda: own_cluster.plane.deny.clear())
+
+        await is_ready(operator)
+        await own_cluster.nodes(1)
+        await own_cluster.submit("job")
+        await own_cluster.expect("job", phase="Running", granted=1)
+
+
+async def test_an_unreachable_server_is_named_and_found_later(own_cluster: Cluster, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    nowhere = tmp_path / "nowhere"
+    nowhere.write_text(own_cluster.plane.kubeconfig.read_text().replace(own_cluster.plane.sandbox.url, address))
+    operator = Operator(nowhere, tmp_path)
+    operator.start()
+    try:
+        await unready(operator, address, "cannot be reached")
+        assert (await operator.get("/healthz"))[0] == 200
+        assert len(lines(operator, "cannot be reached")) == 1
+    finally:
+        operator.stop()
+
+
+async def test_a_missing_kubeconfig_is_named_and_used_when_it_comes(own_cluster: Cluster, tmp_path: Path) -> None:
+    later = tmp_path / "later"
+    operator = Operator(later, tmp_path)
+    own_cluster.operators.append(operator)
+    operator.start()
+    try:
+        await unready(operator, str(later))
+
+        later.write_text(own_cluster.plane.kubeconfig.read_text())
+
+        await is_ready(operator)
+    finally:
+        operator.stop()
+
+
+async def test_an_outage_keeps_what_runs_and_work_goes_on_afterwards(own_cluster: Cluster) -> None:
+    async with operating(own_cluster) as operator:
+        await own_cluster.nodes(1)
+        await own_cluster.submit("job", (1, 4))
+        await own_cluster.expect("job", phase="Running", granted=4)
+
+        wire = own_cluster.plane.wire
+        own_cluster.plane.do(wire.pause)
+        own_cluster.plane.do(wire.cut_watches)
+        await own_cluster.spec("job", maxReplicas=2)
+        await until(lambda: leads(operator, 0.0), "it does not lead any more", told=operator.log)
+        assert operator.alive
+        own_cluster.plane.do(wire.resume)
+
+        await own_cluster.expect("job", phase="Running", granted=2, deployment=2)
+        assert operator.alive
+
+
+async def test_sigterm_ends_the_process_and_gives_the_lease_up(own_cluster: Cluster) -> None:
+    async with operating(own_cluster, lease_seconds=30) as first:
+        await own_cluster.nodes(1)
+        await own_cluster.submit("job")
+        await own_cluster.expect("job", phase="Running", granted=1)
+        first.stop()
+        assert first.process is not None
+        assert first.process.returncode in (0, -signal.SIGTERM)
+
+        lease = await own_cluster.get("Lease", "apportion", in_namespace="apportion-system")
+        assert lease["spec"].get("holderIdentity", "") == ""
+        async with operating(own_cluster, lease_seconds=30):
+            await own_cluster.submit("next")
+            await own_cluster.expect("next", phase="Running", granted=1)
+
+
+async def test_a_new_version_alone_resizes_nothing(own_cluster: Cluster) -> None:
+    """A restart of the operator over a settled cluster writes nothing but the Lease."""
+    async with operating(own_cluster) as operator:
+        await own_cluster.nodes(2)
+        await own_cluster.queue("default", {"*": 12})
+        for name in ("one", "two", "three"):
+            await own_cluster.submit(name, (1, 8))
+        for name in ("one", "two", "three"):
+            await own_cluster.expect(name, phase="Running", granted=4)
+        await own_cluster.calm(1.5)
+        start = len(own_cluster.plane.writes())
+
+        operator.stop()
+        operator.restart()
+        await is_ready(operator)
+        await until(lambda: leads(operator, 1.0), "it leads", told=operator.log)
+        await own_cluster.calm(1.5)
+
+        assert own_cluster.plane.writes()[start:] == []
