@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from integration.cluster import Cluster, condition, operating
+from integration.cluster import Cluster, condition
 
 PATCHES = ("apportion.dev/hold", "true")
 
@@ -158,27 +158,3 @@ async def test_a_settled_cluster_is_written_to_by_nobody(cluster: Cluster) -> No
     await cluster.submit("quiet", (1, 8))
     await cluster.expect("quiet", phase="Running", granted=8)
     await cluster.calm(seconds=3.0)
-
-
-async def test_kill_9_at_each_write_of_a_round_ends_in_the_same_state(own_cluster: Cluster) -> None:
-    """n counts the writes that the operator gets through before it is killed; the next start mends the rest."""
-    cluster = own_cluster
-    await cluster.nodes(1)
-    for writes in range(4):
-        name = f"job-{writes}"
-        async with operating(cluster) as operator:
-            await cluster.calm(0.3)
-            before = len(cluster.plane.writes())
-            await cluster.submit(name, (2, 2))
-
-            async def enough(limit: int = before + writes) -> bool:
-                return len(cluster.plane.writes()) >= limit
-
-            await cluster.until(enough, f"{writes} writes")
-            operator.kill()
-            operator.restart()
-            await cluster.expect(name, phase="Running", granted=2, deployment=2, ready=2)
-            found = await deployment(cluster, name)
-            assert found["metadata"]["generation"] == 1, "the Deployment was patched a second time"
-    owned = [one["metadata"]["name"] for one in await cluster.all("Deployment")]
-    assert sorted(owned) == [f"job-{writes}" for writes in range(4)]
