@@ -1,8 +1,9 @@
-"""kill -9 at each step, stopped leaders, and a wire that fails: the same end state, no orphan, nothing written twice."""
+"""kill -9 at each step, stopped leaders, a wire that fails: the same end state, no orphan, nothing written twice."""
 
 import asyncio
 import random
 import re
+import threading
 from typing import Any
 
 import pytest
@@ -143,7 +144,7 @@ async def test_a_leader_that_was_stopped_past_its_lease_writes_nothing_stale_whe
         async with operating(cluster) as second:
             frozen = asyncio.Event()
             loop = asyncio.get_running_loop()
-            gate, held = Gate(loop), []
+            gate, held = threading.Event(), []
 
             async def hold(request: web.BaseRequest) -> None:
                 """The first's status patch stands on the wire while its process stands still."""
@@ -151,7 +152,7 @@ async def test_a_leader_that_was_stopped_past_its_lease_writes_nothing_stale_whe
                     held.append(request.path)
                     first.freeze()
                     loop.call_soon_threadsafe(frozen.set)
-                    await gate.passed()
+                    await asyncio.to_thread(gate.wait)
 
             cluster.plane.wire.before = hold
             await cluster.spec("job", maxReplicas=2)
@@ -161,7 +162,7 @@ async def test_a_leader_that_was_stopped_past_its_lease_writes_nothing_stale_whe
             await cluster.expect("job", phase="Running", granted=6, deployment=6)
             before = await cluster.get("Deployment", "job")
 
-            gate.open()
+            gate.set()
             first.thaw()
 
             await until(lambda: leads(first, 0.0), "the first finds out", told=first.log)
@@ -172,21 +173,6 @@ async def test_a_leader_that_was_stopped_past_its_lease_writes_nothing_stale_whe
             await cluster.expect("job", phase="Running", granted=6, deployment=6)
             refused = [s.status for s in cluster.plane.log() if s.is_write and "/status" in s.path and s.status >= 400]
             assert refused, "the stale patch arrived, and its own tests failed"
-
-
-class Gate:
-    """Opened in one loop, passed in another."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._open = False
-        self._loop = loop
-
-    def open(self) -> None:
-        self._open = True
-
-    async def passed(self) -> None:
-        while not self._open:
-            await asyncio.sleep(0.01)
 
 
 async def test_a_leader_that_was_stopped_after_its_status_patch_does_not_size_the_deployment(
