@@ -18,6 +18,7 @@ from apportion.optimizer.cells import cells_of
 from apportion.optimizer.options import options
 from apportion.optimizer.packing import Placer
 from apportion.optimizer.rows import rows
+from apportion.optimizer.staying import Ground
 from optimizer_builders import EXACT, GPU, flavors, granted, job, node, running, snapshot, under
 
 LINEAR = Usl(1.0, 0.0)
@@ -25,7 +26,7 @@ LINEAR = Usl(1.0, 0.0)
 
 def row_names(base: Snapshot) -> dict[str, float]:
     cells = cells_of(base)
-    found = rows(base, options(base, EXACT, cells, base.jobs), cells, Placer(base, cells).free)
+    found = rows(base, options(base, EXACT, cells, base.jobs), cells, Placer(Ground(base, cells)).free)
     return dict(zip(found.names, found.right.tolist(), strict=True))
 
 

@@ -1,8 +1,21 @@
 """The integer program: who gets which flavor and how many replicas. The only room that imports PuLP and HiGHS."""
 
-from apportion.optimizer.check import violations
-from apportion.optimizer.packing import Placement, departing, place, survivors
+from apportion.optimizer.check import Use, promised_use, quota_breaches, violations
+from apportion.optimizer.packing import Placement, Sketch, place
 from apportion.optimizer.process import warm
 from apportion.optimizer.solve import solve
+from apportion.optimizer.staying import departing, survivors
 
-__all__ = ["Placement", "departing", "place", "solve", "survivors", "violations", "warm"]
+__all__ = [
+    "Placement",
+    "Sketch",
+    "Use",
+    "departing",
+    "place",
+    "promised_use",
+    "quota_breaches",
+    "solve",
+    "survivors",
+    "violations",
+    "warm",
+]

@@ -1,7 +1,8 @@
 """Is a plan allowed at all? Plain Python straight from the model, sharing nothing with the program it checks."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from apportion.model.eligibility import accepts, current_grant, room, selects
 from apportion.model.flavors import Flavor, Node
@@ -105,24 +106,36 @@ def _elsewhere(snapshot: Snapshot, job: Job, flavor: Flavor, replicas: int) -> i
 
 
 def _of_quota(snapshot: Snapshot, flavor: Flavor, on: list[tuple[Job, int]]) -> list[str]:
+    used, own = Counter[str | None](), Counter[str | None]()
+    for job, count in on:
+        used[job.queue_name] += job.per_replica * count
+        if not snapshot.terms.get(job.key, Terms()).borrows:
+            own[job.queue_name] += job.per_replica * count
+    return quota_breaches(snapshot, flavor, Use(used, own), promised_use(snapshot, flavor))
+
+
+@dataclass(frozen=True)
+class Use:
+    """Accelerators of one flavor by queue; `own` counts only jobs that may not borrow."""
+
+    used: Mapping[str | None, int]
+    own: Mapping[str | None, int]
+
+
+def quota_breaches(snapshot: Snapshot, flavor: Flavor, use: Use, promised: Use) -> list[str]:
+    """A sentence for every limit that this use of the flavor breaks; what was promised breaks none."""
     found: list[str] = []
     cohorts: dict[str, list[tuple[Queue, int, int, int]]] = {}
-    kept_by, own_kept_by = _kept(snapshot, flavor, False), _kept(snapshot, flavor, True)
-    used_by: dict[str | None, int] = {}
-    own_by: dict[str | None, int] = {}
-    for job, count in on:
-        used_by[job.queue_name] = used_by.get(job.queue_name, 0) + job.per_replica * count
-        if not snapshot.terms.get(job.key, Terms()).borrows:
-            own_by[job.queue_name] = own_by.get(job.queue_name, 0) + job.per_replica * count
     for queue in snapshot.queues:
-        used, own, kept = used_by.get(queue.name, 0), own_by.get(queue.name, 0), kept_by.get(queue.name, 0)
+        used, own = use.used.get(queue.name, 0), use.own.get(queue.name, 0)
+        kept = promised.used.get(queue.name, 0)
         quota = queue.quota(flavor.name)
         nominal = max(0, quota.nominal) if quota else 0
         cohorts.setdefault(queue.cohort or f"queue {queue.name}", []).append((queue, nominal, used, kept))
         borrow = quota.borrowing_limit if quota else 0
         if borrow is not None and used > max(nominal + max(0, borrow), kept):
             found.append(f"quota/{queue.name}/{flavor.name}: {used} used, {nominal} + {borrow} borrowed allowed")
-        if own > max(nominal, own_kept_by.get(queue.name, 0)):
+        if own > max(nominal, promised.own.get(queue.name, 0)):
             found.append(f"quota/{queue.name}/{flavor.name}: {own} used by jobs that may not borrow, {nominal} nominal")
         for ceiling in snapshot.ceilings:
             if (ceiling.queue, ceiling.flavor) == (queue.name, flavor.name) and used > max(ceiling.accelerators, kept):
@@ -144,16 +157,19 @@ def _reserve(queue: Queue, flavor: Flavor, nominal: int) -> int:
     return max(0, nominal - max(0, quota.lending_limit))
 
 
-def _kept(snapshot: Snapshot, flavor: Flavor, own_only: bool) -> dict[str | None, int]:
-    """By queue: accelerators that jobs on this flavor were promised; own_only: jobs that may not borrow."""
-    kept: dict[str | None, int] = {}
+def promised_use(snapshot: Snapshot, flavor: Flavor) -> Use:
+    """What the running jobs on the flavor were promised."""
+    kept, own = Counter[str | None](), Counter[str | None]()
+    nothing_said = Terms()
     for job in snapshot.jobs:
-        terms, grant = snapshot.terms.get(job.key, Terms()), current_grant(job)
-        if grant.flavor != flavor.name or not terms.candidate or (own_only and terms.borrows):
+        admission, terms = job.admission, snapshot.terms.get(job.key, nothing_said)
+        if admission is None or admission.flavor != flavor.name or not terms.candidate:
             continue
-        promised = grant.replicas
+        promised = max(0, admission.replicas)
         if not terms.pinned:
             within = [step for step in job.steps if step <= terms.keeps] or list(job.steps[:1])
             promised = max(within, default=0) if terms.keeps > 0 else 0
-        kept[job.queue_name] = kept.get(job.queue_name, 0) + promised * job.per_replica
-    return kept
+        kept[job.queue_name] += promised * job.per_replica
+        if not terms.borrows:
+            own[job.queue_name] += promised * job.per_replica
+    return Use(kept, own)

@@ -15,7 +15,7 @@ from apportion.model.policy import Policy
 from apportion.model.queues import Queue
 from apportion.model.snapshot import Snapshot, Terms
 from apportion.optimizer.cells import Cells
-from apportion.optimizer.packing import survivors
+from apportion.optimizer.staying import survivors
 from apportion.optimizer.value import Rates, admission_worth, change_factor, job_weights, terms_of, utility
 
 MOST_OPTIONS = 64

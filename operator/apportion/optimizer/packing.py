@@ -1,19 +1,18 @@
 """Placement on paper: pods that stay keep their nodes, new ones go largest first to where least is left over."""
 
-from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+import copy
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from apportion.model.eligibility import current_grant
 from apportion.model.flavors import Flavor
-from apportion.model.jobs import Job, JobKey, Pod
-from apportion.model.plan import Allocation
+from apportion.model.jobs import Job, JobKey
+from apportion.model.plan import Allocation, Grant
 from apportion.model.snapshot import Snapshot
-from apportion.optimizer.cells import Cells, Shape, cells_of, request
-from apportion.optimizer.value import terms_of
+from apportion.optimizer.cells import Shape, cells_of, request
+from apportion.optimizer.staying import Ground, Stay
 
 MOST_EXCHANGES = 64  # tries to make room by moving new pods, per placement
 NODES_PER_EXCHANGE = 24
@@ -33,40 +32,66 @@ def place(snapshot: Snapshot, allocations: Iterable[Allocation]) -> Placement:
     Room is what foreign pods leave on placeable nodes. The pods that the ReplicaSet's ranking keeps stay on their
     nodes, also on such as take no new ones. Jobs that are named later lose where pods of one size contend.
     """
-    placer = Placer(snapshot, cells_of(snapshot))
+    placer = Placer(Ground(snapshot, cells_of(snapshot)))
     placer.place(allocations)
     return Placement(placer.placed, placer.unplaced)
 
 
-def departing(pods: Sequence[Pod], count: int) -> tuple[Pod, ...]:
-    """The pods that a shrink should take, so that whole nodes come free; the actuator gives them a deletion cost.
+class Sketch:
+    """Grants of which the placement is asked again and again with small changes."""
 
-    Nodes are emptied in the order of how few of these pods they hold.
-    """
-    on_node = Counter(pod.node for pod in pods)
-    order = sorted(pods, key=lambda pod: (on_node[pod.node], pod.node or "", -pod.created, pod.name))
-    return tuple(order[: max(0, count)])
+    def __init__(self, snapshot: Snapshot, grants: Mapping[JobKey, Grant]) -> None:
+        self._ground = Ground(snapshot, cells_of(snapshot))
+        self._staying = Placer(self._ground)
+        self._stays: dict[JobKey, Stay] = {}
+        self._whole: Placer | None = None
+        self.take(grants)
 
+    def take(self, changes: Mapping[JobKey, Grant]) -> None:
+        """From now on these are among the grants, instead of what the same jobs had."""
+        added = self._added(changes)
+        self._stays = self._changed(self._staying, self._stays, changes)
+        self._whole = added if added is not None and not added.unplaced else None
 
-def survivors(job: Job, replicas: int, nodes: Container[str]) -> tuple[Pod, ...]:
-    """The pods that stay on these nodes if the job is set to so many replicas (the ReplicaSet's ranking reversed).
+    def fits(self, changes: Mapping[JobKey, Grant]) -> bool:
+        """Would all pods of the grants, with these changes, find a node? Those that find none anyway do not count."""
+        added = self._added(changes)
+        if added is not None and not added.unplaced:
+            return True
+        placer = self._staying.branch()
+        placer.complete(self._changed(placer, self._stays, changes).values())
+        lacking = self._placed().unplaced if placer.unplaced else {}
+        return all(count <= lacking.get(key, 0) for key, count in placer.unplaced.items())
 
-    Bound before unbound, ready before not ready, higher deletion cost (first the one that the shrink will set), fewer
-    siblings on the node, longer ready, fewer restarts, older (kubernetes pkg/controller/controller_utils.go,
-    ActivePodsWithRanks).
-    """
-    bound = [pod for pod in job.pods if pod.node is not None and pod.node in nodes and not pod.terminating]
-    if len(bound) <= replicas:
-        return tuple(bound)
-    siblings = Counter(pod.node for pod in bound)
-    going = {pod.name for pod in departing(bound, len(bound) - replicas)}
+    def _placed(self) -> "Placer":
+        """All grants as they are."""
+        if self._whole is None:
+            self._whole = self._staying.branch()
+            self._whole.complete(self._stays.values())
+        return self._whole
 
-    def rank(pod: Pod) -> tuple[object, ...]:
-        since = pod.ready_since if pod.ready_since is not None else pod.created
-        return (pod.phase != "Running", not pod.ready, pod.name in going, -pod.deletion_cost, siblings[pod.node],
-                since, pod.restarts, pod.created, pod.name)  # fmt: skip
+    def _added(self, changes: Mapping[JobKey, Grant]) -> "Placer | None":
+        """The changes on top of all others, which stay where they were put. None where one of them was put before."""
+        if any(key in self._stays and self._stays[key].missing for key in changes):
+            return None
+        placer = self._placed().branch()
+        stays = self._changed(placer, self._stays, changes)
+        placer.complete(stays[key] for key in changes if key in stays)
+        return placer
 
-    return tuple(sorted(bound, key=rank)[: max(0, replicas)])
+    def _changed(
+        self, placer: "Placer", stays: Mapping[JobKey, Stay], changes: Mapping[JobKey, Grant]
+    ) -> dict[JobKey, Stay]:
+        after = dict(stays)
+        for key, grant in changes.items():
+            if key in self._ground.pinned:
+                continue
+            if (known := after.pop(key, None)) is not None:
+                placer.free[known.rows] += known.amounts
+            if grant.replicas:
+                after[key] = self._ground.stays(Allocation(key, grant.flavor, grant.replicas))
+                placer.free[after[key].rows] -= after[key].amounts
+        return after
 
 
 @dataclass
@@ -82,39 +107,45 @@ class _New:
 class Placer:
     """A placement that can be added to; `free` is by node of `cells`, and falls below zero where too much runs."""
 
-    def __init__(self, snapshot: Snapshot, cells: Cells) -> None:
-        self.cells = cells
-        self.free: NDArray[np.int64] = cells.free.copy()
+    def __init__(self, ground: Ground) -> None:
+        self.ground = ground
+        self.cells = ground.cells
+        self.free: NDArray[np.int64] = ground.cells.free.copy()
         self.placed: dict[JobKey, dict[str, int]] = {}
         self.unplaced: dict[JobKey, int] = {}
-        self._flavors = {flavor.name: flavor for flavor in snapshot.flavors}
-        self._flavor_of = {node.name: node.flavor for node in snapshot.nodes}
-        self._nodes_of: dict[str | None, set[str]] = {}
-        for name, flavor in self._flavor_of.items():
-            self._nodes_of.setdefault(flavor, set()).add(name)
-        self._at = {node.name: at for at, node in enumerate(cells.nodes)}
         self._new_on: dict[int, dict[JobKey, _New]] = {}
-        self._claims: NDArray[np.int64] = np.zeros(len(cells.nodes), dtype=np.int64)
+        self._claims: NDArray[np.int64] = np.zeros(len(self.cells.nodes), dtype=np.int64)
         self._exchanges = MOST_EXCHANGES
         self._next: tuple[Shape, int, list[tuple[int, int]]] | None = None
-        self._jobs = {job.key: job for job in snapshot.jobs}
-        self.pinned: frozenset[JobKey] = frozenset(
-            job.key for job in snapshot.jobs if terms_of(snapshot, job).candidate and terms_of(snapshot, job).pinned
-        )
-        self._place_new([self._pin(self._jobs[key]) for key in sorted(self.pinned)])
+        self._place_new([self._stay(ground.pinned[key]) for key in sorted(ground.pinned)])
+
+    def branch(self) -> "Placer":
+        """A copy to go on with; this one stays as it is."""
+        other = copy.copy(self)
+        other.free = self.free.copy()
+        other.placed = {key: dict(where) for key, where in self.placed.items()}
+        other.unplaced = dict(self.unplaced)
+        other._new_on = {at: dict(here) for at, here in self._new_on.items()}
+        return other
+
+    def complete(self, stays: Iterable[Stay]) -> None:
+        """Places what these miss; that their staying pods hold their room was seen to before."""
+        self._place_new([self._new(stay.job, stay.flavor, stay.missing) for stay in stays if stay.missing])
 
     def place(self, allocations: Iterable[Allocation]) -> None:
         """Survivors first, then all new pods, largest first."""
-        news = []
-        for allocation in allocations:
-            if allocation.key not in self.pinned and allocation.key in self._jobs and allocation.replicas > 0:
-                news.append(self._stay(self._jobs[allocation.key], allocation))
-        self._place_new(news)
+        known, pinned = self.ground.jobs, self.ground.pinned
+        self._place_new(
+            [
+                self._stay(self.ground.stays(allocation))
+                for allocation in allocations
+                if allocation.key not in pinned and allocation.key in known and allocation.replicas > 0
+            ]
+        )
 
     def add(self, key: JobKey, flavor: str, count: int) -> bool:
         """Adds so many new pods of the job, all or none."""
-        job = self._jobs[key]
-        new = self._new(job, self._flavors.get(flavor), count)
+        new = self._new(self.ground.jobs[key], self.ground.flavors.get(flavor), count)
         before = self._bulk(new)
         if new.count == 0:
             return True
@@ -122,32 +153,15 @@ class Placer:
             self._move(new, at, -pods)
         return False
 
-    def _pin(self, job: Job) -> _New:
-        """A pinned job's pods stay where they are, all of them; what its admission still misses is new."""
-        grant = current_grant(job)
-        bound = [pod for pod in job.pods if pod.node is not None and not pod.terminating]
-        here = sum(self._flavor_of.get(pod.node or "", grant.flavor) == grant.flavor for pod in bound)
-        self._keep(job, bound)
-        return self._new(job, self._flavors.get(grant.flavor), max(0, grant.replicas - here))
-
-    def _stay(self, job: Job, allocation: Allocation) -> _New:
-        flavor = self._flavors.get(allocation.flavor or "")
-        stay: Sequence[Pod] = ()
-        if allocation.flavor == current_grant(job).flavor:
-            stay = survivors(job, allocation.replicas, self._nodes_of.get(allocation.flavor, ()))
-        self._keep(job, stay)
-        return self._new(job, flavor, allocation.replicas - len(stay))
-
-    def _keep(self, job: Job, pods: Iterable[Pod]) -> None:
-        where = self.placed.setdefault(job.key, {})
-        for pod in pods:
-            name = pod.node or ""
-            where[name] = where.get(name, 0) + 1
-            if name in self._at:
-                self._next = None
-                row = self.free[self._at[name]]
-                for column, resource in enumerate(self.cells.resources):
-                    row[column] -= min(pod.requests.get(resource, 0), 2**53)
+    def _stay(self, stay: Stay) -> _New:
+        """Puts the pods that stay; what is still missing is new."""
+        self._next = None
+        where = self.placed.setdefault(stay.job.key, {})
+        for name, count in stay.where.items():
+            where[name] = where.get(name, 0) + count
+        if len(stay.rows):
+            self.free[stay.rows] -= stay.amounts
+        return self._new(stay.job, stay.flavor, stay.missing)
 
     def _new(self, job: Job, flavor: Flavor | None, count: int) -> _New:
         mask = self.cells.mask(job, flavor) if flavor is not None else 0

@@ -8,13 +8,13 @@ import numpy as np
 from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import Allocation
 from apportion.model.snapshot import Snapshot
-from apportion.optimizer.cells import Cells
 from apportion.optimizer.greedy import NOTHING, Ledger, Steps
 from apportion.optimizer.options import Floats, Options
 from apportion.optimizer.packing import Placer
 from apportion.optimizer.problem import Problem
 from apportion.optimizer.sharing import Shared
 from apportion.optimizer.solving import Solvers
+from apportion.optimizer.staying import Ground
 
 MOST_SOLVES = 2  # with the columns that did not place forbidden
 MOST_CUTS = 4
@@ -34,10 +34,10 @@ class Assignment:
 
 
 def repaired(
-    snapshot: Snapshot, cells: Cells, problem: Problem, x: Floats, solvers: Solvers, best: Shared, gap: float
+    snapshot: Snapshot, ground: Ground, problem: Problem, x: Floats, solvers: Solvers, best: Shared, gap: float
 ) -> Assignment:
     """An assignment whose pods all place on paper, as far as they are new."""
-    repair = _Repair(snapshot, cells, problem)
+    repair = _Repair(snapshot, ground, problem)
     assigned = repair.assign(x)
     placer = repair.place(assigned)
     failed = repair.failed(assigned, placer)
@@ -68,8 +68,8 @@ def repaired(
 
 
 class _Repair:
-    def __init__(self, snapshot: Snapshot, cells: Cells, problem: Problem) -> None:
-        self._snapshot, self._cells, self._problem = snapshot, cells, problem
+    def __init__(self, snapshot: Snapshot, ground: Ground, problem: Problem) -> None:
+        self._snapshot, self._ground, self._problem = snapshot, ground, problem
         self._options: Options = problem.options
         self._steps = Steps(problem)
         self._jobs: dict[JobKey, tuple[int, Job]] = {
@@ -98,7 +98,7 @@ class _Repair:
         return 0.0 if column == NOTHING else float(self._problem.value[column])
 
     def place(self, assigned: dict[JobKey, int]) -> Placer:
-        placer = Placer(self._snapshot, self._cells)
+        placer = Placer(self._ground)
         order = sorted(assigned, key=lambda key: (-self._worth(assigned[key]), key))
         placer.place([self._allocation(key, assigned[key]) for key in order if assigned[key] != NOTHING])
         return placer

@@ -19,6 +19,7 @@ MOST_COLUMNS = 4000  # of one integer program; what is left out is in the bound
 FEW_COLUMNS = 400  # below it nothing is pruned that a better plan might use
 NEAR_PER_GROUP = 4  # columns near the best response that the relaxation starts from
 RELAXATIONS = 4
+MOVES_GAP = 0.005  # of the jobs that stay: proving the very last move costs more than it saves
 ROUNDING = 1e-9
 
 
@@ -150,7 +151,7 @@ def nearest_to_current(problem: Problem, best: Shared, solvers: Solvers, given_u
     value = problem.value[best.chosen]
     draft.add("value/held", best.chosen, -value, -(best.value - given_up))
     held = replace(problem, rows=draft.rows())
-    found = solvers.solve(held, best.chosen, stays, gap=0.0)
+    found = solvers.solve(held, best.chosen, stays, gap=MOVES_GAP)
     if found is None or stays @ found.x <= staying or value @ found.x[best.chosen] < best.value - given_up - ROUNDING:
         return best.x
     return found.x

@@ -20,6 +20,7 @@ from apportion.optimizer.rows import Rows, rows
 from apportion.optimizer.sharing import Shared, Target, nearest_to_current, shared
 from apportion.optimizer.solving import Solvers
 from apportion.optimizer.stages import staged
+from apportion.optimizer.staying import Ground
 from apportion.optimizer.value import terms_of
 
 
@@ -59,15 +60,15 @@ class _Round:
         self.solvers = Solvers(policy.solver)
 
     def plan(self) -> Plan:
-        ground = Placer(self.snapshot, self.cells)
+        ground = Ground(self.snapshot, self.cells)
         found = options(self.snapshot, self.policy, self.cells, self.choices)
-        limits = rows(self.snapshot, found, self.cells, ground.free)
+        limits = rows(self.snapshot, found, self.cells, Placer(ground).free)
         gap = max(0.0, self.policy.solver.gap)
         problem, start = staged(found, limits, self.solvers, gap)
         best = shared(problem, start, self.solvers, Target(gap, _constant(problem)))
         given_up = max(0.0, self.policy.stability.fewest_moves_within) * abs(best.value - _constant(problem))
         x = nearest_to_current(problem, best, self.solvers, given_up)
-        assignment = repaired(self.snapshot, self.cells, problem, x, self.solvers, best, gap)
+        assignment = repaired(self.snapshot, ground, problem, x, self.solvers, best, gap)
         if not problem.keeps_to(assignment.x):
             # Nodes could not hold what the stages had counted on: the best plan need not reach it either.
             best = replace(best, bound=max(best.bound, _unstaged(problem, limits).bound(best.prices[: len(limits)])))

@@ -1,38 +1,65 @@
-"""Whether a set of minimums fits: quotas by sums, nodes on paper. The oracle behind every taking."""
+"""Whether a set of grants fits: quotas by sums, nodes on paper. The oracle behind every taking."""
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 
-from apportion.model.jobs import Job, JobKey
-from apportion.model.plan import Allocation, Grant
-from apportion.model.snapshot import Snapshot
-from apportion.optimizer import place, violations
+from apportion.model.jobs import JobKey
+from apportion.model.plan import NOTHING, Grant
+from apportion.model.snapshot import Snapshot, Terms
+from apportion.optimizer import Sketch, Use, promised_use, quota_breaches
 
-MOST_QUESTIONS = 200
+MOST_QUESTIONS = 1000  # about a second of them on a large cluster
 
 
-@dataclass
 class Floors:
-    """What every job holds at least while room is looked for. Asks at most `MOST_QUESTIONS` times in a round."""
+    """What jobs hold while room is looked for. The snapshot's terms may change together with `take`, not in between."""
 
-    snapshot: Snapshot
-    grants: dict[JobKey, Grant] = field(default_factory=dict)
-    asked: int = 0
+    def __init__(self, snapshot: Snapshot, grants: Mapping[JobKey, Grant]) -> None:
+        self.snapshot = snapshot
+        self.asked = 0
+        self._grants = dict(grants)
+        self._jobs = {job.key: job for job in snapshot.jobs}
+        self._flavors = {flavor.name: flavor for flavor in snapshot.flavors}
+        self._sketch = Sketch(snapshot, grants)
+        self._used = self._use(self._grants)
+        self._promised: dict[str, Use] = {}
 
     def fits(self, changes: Mapping[JobKey, Grant]) -> bool:
-        """Would everybody's floor, with these changes, keep all quotas and be placed? False once too much was asked."""
-        if self.asked >= MOST_QUESTIONS:
+        """Would these changes keep all quotas, and all pods find a node? False once too much was asked of nodes."""
+        if not self.allows(changes) or self.asked >= MOST_QUESTIONS:
             return False
         self.asked += 1
-        grants = {**self.grants, **changes}
-        allocations = [Allocation(key, g.flavor or None, g.replicas) for key, g in grants.items() if g.replicas]
-        if violations(self.snapshot, allocations):
-            return False
-        return not place(self.snapshot, allocations).unplaced
+        return self._sketch.fits(changes)
+
+    def allows(self, changes: Mapping[JobKey, Grant]) -> bool:
+        """Would these changes keep the quotas? A quick question, always answered."""
+        before = {key: self._grants.get(key, NOTHING) for key in changes}
+        given, taken = self._use(changes), self._use(before)
+        for name in {name for name, _, _ in (*given, *taken)} & self._flavors.keys():
+            used, own = Counter[str | None](), Counter[str | None]()
+            for (flavor, queue, borrows), count in (self._used + given).items():
+                if flavor == name:
+                    left = count - taken.get((flavor, queue, borrows), 0)
+                    used[queue] += left
+                    own[queue] += 0 if borrows else left
+            if name not in self._promised:
+                self._promised[name] = promised_use(self.snapshot, self._flavors[name])
+            if quota_breaches(self.snapshot, self._flavors[name], Use(used, own), self._promised[name]):
+                return False
+        return True
 
     def take(self, changes: Mapping[JobKey, Grant]) -> None:
-        self.grants.update(changes)
+        self._grants.update(changes)
+        self._sketch.take(changes)
+        self._used = self._use(self._grants)
+        self._promised = {}
 
-
-def at_floor(job: Job, current: Grant, keeps: int) -> Grant:
-    return replace(current, replicas=min(keeps, current.replicas)) if current.replicas else current
+    def _use(self, grants: Mapping[JobKey, Grant]) -> "Counter[tuple[str, str | None, bool]]":
+        """Accelerators by flavor, queue, and whether the jobs may borrow."""
+        used = Counter[tuple[str, str | None, bool]]()
+        for key, grant in grants.items():
+            if grant.replicas:
+                job = self._jobs[key]
+                borrows = self.snapshot.terms.get(key, Terms()).borrows
+                used[grant.flavor, job.queue_name, borrows] += job.per_replica * grant.replicas
+        return used

@@ -64,7 +64,10 @@ class _Settlement:
         self.reclaimed: Usage = defaultdict(int)
         self.growing: dict[JobKey, int] = {}
         self.bounded: set[tuple[str, str]] = set()
-        self.floors = Floors(replace(snapshot, terms=terms), self._floor_grants())
+        here = replace(snapshot, terms=terms)
+        self.floors = Floors(here, self._floor_grants())
+        self.present = Floors(here, {key: grant for key, grant in self.current.items() if grant.replicas})
+        self.refused: set[tuple[object, ...]] = set()
 
     def rights(self) -> Rights:
         for job in self._waiting():
@@ -92,13 +95,18 @@ class _Settlement:
 
     def _make_room(self, job: Job) -> None:
         for flavor in self._choices(job):
+            # Jobs that ask for the same get the same answer, until something was taken or promised.
+            kind = (flavor.name, job.queue_name, job.priority, job.minimum, job.per_replica, job.nodes,
+                    tuple(sorted(job.requests.items())), self.terms[job.key])  # fmt: skip
+            if kind in self.refused:
+                continue
             borrowers = self._borrowers(job, flavor)
             lower = self._lower_classes(job, flavor)
             if not borrowers and not lower and not self._rivals(job, flavor):
                 continue
             mine = {job.key: Grant(flavor.name, job.minimum)}
             surplus = self._surplus(borrowers, flavor)
-            if self.floors.fits({**self._everybody(), **mine}):
+            if self.present.fits(mine):
                 self._admit(job, flavor, mine)
                 return
             if self.floors.fits(mine):
@@ -113,14 +121,7 @@ class _Settlement:
             if chosen is not None:
                 self._grant(job, flavor, mine, surplus, chosen, borrowers)
                 return
-
-    def _everybody(self) -> dict[JobKey, Grant]:
-        """All as they are, less what was taken already."""
-        return {
-            key: self.floors.grants.get(key, grant) if self.terms[key].free_to_change else grant
-            for key, grant in self.current.items()
-            if grant.replicas
-        }
+            self.refused.add(kind)
 
     def _choices(self, job: Job) -> list[Flavor]:
         """Flavors that the job could start on, fastest first."""
@@ -226,18 +227,23 @@ class _Settlement:
         self, mine: dict[JobKey, Grant], surplus: dict[JobKey, Grant], victims: Sequence[Job]
     ) -> dict[JobKey, Grant] | None:
         """The shortest run of victims that makes room, less those that turn out not to be needed."""
-        gone: dict[JobKey, Grant] = {}
-        for victim in victims:
-            gone[victim.key] = NOTHING
-            if self.floors.fits({**surplus, **gone, **mine}):
-                break
-        else:
+
+        def enough(gone: Iterable[JobKey]) -> bool:
+            return self.floors.fits({**surplus, **dict.fromkeys(gone, NOTHING), **mine})
+
+        keys = [victim.key for victim in victims]
+        if not keys or not enough(keys):
             return None
-        for key in list(gone)[:-1]:
-            fewer = {other: grant for other, grant in gone.items() if other != key}
-            if self.floors.fits({**surplus, **fewer, **mine}):
+        least, most = 1, len(keys)
+        while least < most:
+            middle = (least + most) // 2
+            least, most = (least, middle) if enough(keys[:middle]) else (middle + 1, most)
+        gone = keys[:most]
+        for key in gone[:-1]:
+            fewer = [other for other in gone if other != key]
+            if enough(fewer):
                 gone = fewer
-        return gone
+        return dict.fromkeys(gone, NOTHING)
 
     def _grant(
         self,
@@ -248,7 +254,7 @@ class _Settlement:
         gone: dict[JobKey, Grant],
         borrowers: Sequence[Queue],
     ) -> None:
-        self.floors.take({**surplus, **gone})
+        self._take({**surplus, **gone})
         for key in surplus:
             self.terms[key] = replace(self.terms[key], keeps=self.jobs[key].minimum, free_to_change=True)
         for key in gone:
@@ -260,10 +266,15 @@ class _Settlement:
     def _admit(self, job: Job, flavor: Flavor, mine: dict[JobKey, Grant]) -> None:
         """From now on the job's minimum is promised like that of a running one."""
         assert job.queue_name is not None
-        self.floors.take(mine)
+        self._take(mine)
         self.terms[job.key] = replace(self.terms[job.key], keeps=job.minimum)
         self.forced.add(job.key)
         self.used[job.queue_name, flavor.name] += job.minimum * job.per_replica
+
+    def _take(self, changes: dict[JobKey, Grant]) -> None:
+        self.floors.take(changes)
+        self.present.take(changes)
+        self.refused.clear()
 
     def _divide(self, amount: int, flavor: Flavor, borrowers: Sequence[Queue]) -> None:
         """What the borrowers must give back of one flavor, in proportion to what each has borrowed.
@@ -315,7 +326,7 @@ class _Settlement:
             if not self.terms[job.key].grows:
                 continue
             step = max((s for s in job.steps if s > have and (s - have) * job.per_replica <= left), default=have)
-            if step > have:
+            if step > have and self._could_grow(job, flavor):
                 demand += (step - have) * job.per_replica
                 left -= (step - have) * job.per_replica
                 self.growing[job.key] = have
@@ -328,6 +339,11 @@ class _Settlement:
         self._divide(demand, flavor, borrowers)
         for other in others:
             self.bounded.add((other.name, flavor.name))
+
+    def _could_grow(self, job: Job, flavor: Flavor) -> bool:
+        """Is there room for the next step once all others have but what they must?"""
+        following = next(step for step in job.steps if step > self.current[job.key].replicas)
+        return self.floors.fits({job.key: Grant(flavor.name, following)})
 
     def _ceilings(self) -> Iterable[Ceiling]:
         """What each borrower may still use, and that nobody else borrows what is being taken back."""
