@@ -19,6 +19,7 @@ MOST_COLUMNS = 4000  # of one integer program; what is left out is in the bound
 FEW_COLUMNS = 400  # below it nothing is pruned that a better plan might use
 NEAR_PER_GROUP = 4  # columns near the best response that the relaxation starts from
 RELAXATIONS = 4
+MOST_TO_STAY = 600  # columns of the last stage; beyond them everybody but keeps what was chosen or what they have
 MOVES_GAP = 0.005  # of the jobs that stay: proving the very last move costs more than it saves
 ROUNDING = 1e-9
 
@@ -147,11 +148,13 @@ def nearest_to_current(problem: Problem, best: Shared, solvers: Solvers, given_u
     staying = float(stays @ best.x)
     if staying >= sizes.sum() or not len(best.chosen):
         return best.x
+    chosen = best.chosen
+    if len(chosen) > MOST_TO_STAY:
+        chosen = np.flatnonzero((best.x > 0) | (columns.current & problem.offered))
     draft = Draft(problem.rows)
-    value = problem.value[best.chosen]
-    draft.add("value/held", best.chosen, -value, -(best.value - given_up))
+    draft.add("value/held", chosen, -problem.value[chosen], -(best.value - given_up))
     held = replace(problem, rows=draft.rows())
-    found = solvers.solve(held, best.chosen, stays, gap=MOVES_GAP)
-    if found is None or stays @ found.x <= staying or value @ found.x[best.chosen] < best.value - given_up - ROUNDING:
+    found = solvers.solve(held, chosen, stays, gap=MOVES_GAP)
+    if found is None or stays @ found.x <= staying or problem.value @ found.x < best.value - given_up - ROUNDING:
         return best.x
     return found.x
