@@ -68,6 +68,8 @@ class _Settlement:
         self.floors = Floors(here, self._floor_grants())
         self.present = Floors(here, {key: grant for key, grant in self.current.items() if grant.replicas})
         self.refused: set[tuple[object, ...]] = set()
+        self.wishes: dict[tuple[str, str], list[tuple[int, JobKey]]] = {}
+        self.startable: dict[tuple[object, str], bool] = {}
 
     def rights(self) -> Rights:
         for job in self._waiting():
@@ -129,9 +131,14 @@ class _Settlement:
         able = [
             flavor
             for flavor in self.snapshot.flavors
-            if flavor.name not in barred and accepts(job, flavor) and eligible(job, flavor, self.snapshot.nodes)
+            if flavor.name not in barred and accepts(job, flavor) and self._has_nodes(job, flavor)
         ]
         return sorted(able, key=lambda flavor: (-speed(job, flavor), flavor.name))
+
+    def _has_nodes(self, job: Job, flavor: Flavor) -> bool:
+        if (job.nodes, flavor.name) not in self.startable:
+            self.startable[job.nodes, flavor.name] = bool(eligible(job, flavor, self.snapshot.nodes))
+        return self.startable[job.nodes, flavor.name]
 
     def _borrowers(self, job: Job, flavor: Flavor) -> list[Queue]:
         """Queues of the cohort that use more than their own while this job's queue has nominal quota left."""
@@ -148,22 +155,27 @@ class _Settlement:
 
         Without this an eviction would be for nothing: the evicted borrower and the owner would wait as equals.
         """
-        assert job.queue_name is not None
-        if not self._within_nominal(job, job.queue_name, flavor):
+        mine = job.queue_name or ""
+        if not self._within_nominal(job, mine, flavor):
             return False
         return any(
-            self.current[key].replicas == 0
-            and key not in self.forced
-            and self._shares_cohort(self.jobs[key], job)
-            and accepts(self.jobs[key], flavor)
-            and not self._within_nominal(self.jobs[key], self.jobs[key].queue_name or "", flavor)
-            for key in self.current
+            self._largest_wish(other.name, flavor) > nominal(other, flavor.name) - self.used[other.name, flavor.name]
+            for other in self.members.get(self.cohort.get(mine, ""), ())
+            if other.name != mine
         )
 
-    def _shares_cohort(self, other: Job, job: Job) -> bool:
-        """In another queue of the same cohort."""
-        mine, theirs = job.queue_name or "", other.queue_name or ""
-        return mine != theirs and theirs in self.cohort and self.cohort[theirs] == self.cohort.get(mine)
+    def _largest_wish(self, queue: str, flavor: Flavor) -> int:
+        """Accelerators that the largest minimum asks for, of all in the queue who wait and were promised nothing."""
+        if (queue, flavor.name) not in self.wishes:
+            self.wishes[queue, flavor.name] = sorted(
+                (self.jobs[key].minimum * self.jobs[key].per_replica, key)
+                for key, grant in self.current.items()
+                if grant.replicas == 0 and self.jobs[key].queue_name == queue and accepts(self.jobs[key], flavor)
+            )
+        wishes = self.wishes[queue, flavor.name]
+        while wishes and wishes[-1][1] in self.forced:
+            wishes.pop()
+        return wishes[-1][0] if wishes else 0
 
     def _within_nominal(self, job: Job, queue: str, flavor: Flavor) -> bool:
         known = self.queues.get(queue)
