@@ -165,3 +165,14 @@ def test_grace_shrinks_nobody() -> None:
     assert decide(quiet, Policy()).resizes == ()
     over = snapshot(one, on=(node("h100-0", 1),), grace={"h100": NOW - 1})
     assert target(decide(over, Policy()), "one").replicas == 1
+
+
+def test_no_promise_to_a_lower_class_shuts_out_a_higher_one_of_its_queue_that_would_take_it_back() -> None:
+    """The small job's nominal quota is wanted by another queue's borrower; the urgent one needs the whole cluster."""
+    urgent = job("urgent", 3, 3, 8, queue_name="mine", priority=5)
+    small = job("small", 1, 6, queue_name="mine")
+    rival = job("rival", 3, 3, 8, queue_name="yours")
+    shares = (queue("mine", quota(8), cohort="lab"), queue("yours", quota(16), cohort="lab"))
+    decision = decided(urgent, small, rival, on=3, queues=shares)
+    assert target(decision, "urgent").replicas == 3
+    assert target(decision, "small").replicas == 0

@@ -65,6 +65,7 @@ class _Settlement:
         self.growing: dict[JobKey, int] = {}
         self.bounded: set[tuple[str, str]] = set()
         here = replace(snapshot, terms=terms)
+        self.seniors = self._waiting()
         self.floors = Floors(here, self._floor_grants())
         self.present = Floors(here, {key: grant for key, grant in self.current.items() if grant.replicas})
         self.refused: set[tuple[object, ...]] = set()
@@ -72,7 +73,7 @@ class _Settlement:
         self.startable: dict[tuple[object, str], bool] = {}
 
     def rights(self) -> Rights:
-        for job in self._waiting():
+        for job in self.seniors:
             self._make_room(job)
         self._reclaim_for_growth()
         return Rights(self.terms, tuple(self._ceilings()), self.taken, self.growing)
@@ -97,9 +98,7 @@ class _Settlement:
 
     def _make_room(self, job: Job) -> None:
         for flavor in self._choices(job):
-            # Jobs that ask for the same get the same answer, until something was taken or promised.
-            kind = (flavor.name, job.queue_name, job.priority, job.minimum, job.per_replica, job.nodes,
-                    tuple(sorted(job.requests.items())), self.terms[job.key])  # fmt: skip
+            kind = self._kind(job, flavor)
             if kind in self.refused:
                 continue
             borrowers = self._borrowers(job, flavor)
@@ -109,7 +108,8 @@ class _Settlement:
             mine = {job.key: Grant(flavor.name, job.minimum)}
             surplus = self._surplus(borrowers, flavor)
             if self.present.fits(mine):
-                self._admit(job, flavor, mine)
+                if not self._displaces_senior(job, mine):
+                    self._admit(job, flavor, mine)
                 return
             if self.floors.fits(mine):
                 if borrowers:
@@ -124,6 +124,33 @@ class _Settlement:
                 self._grant(job, flavor, mine, surplus, chosen, borrowers)
                 return
             self.refused.add(kind)
+
+    def _kind(self, job: Job, flavor: Flavor) -> tuple[object, ...]:
+        """Jobs that ask for the same get the same answer, until something was taken or promised."""
+        requests = tuple(sorted(job.requests.items()))
+        terms = self.terms[job.key]
+        return (flavor.name, job.queue_name, job.priority, job.minimum, job.per_replica, job.nodes, requests, terms)
+
+    def _displaces_senior(self, job: Job, mine: dict[JobKey, Grant]) -> bool:
+        """Would a promise to the job shut out a waiting one of a higher class of its queue, which has room now?
+
+        That one would take the room back at once, and the two would change places for ever.
+        """
+        for senior in self.seniors:
+            if senior.priority <= job.priority:
+                break
+            if senior.queue_name != job.queue_name or senior.key in self.forced:
+                continue
+            for flavor in self._choices(senior):
+                theirs = {senior.key: Grant(flavor.name, senior.minimum)}
+                kind = ("senior", *self._kind(senior, flavor))
+                if kind in self.refused:
+                    continue
+                if not self.present.fits(theirs):
+                    self.refused.add(kind)
+                elif not self.present.fits({**theirs, **mine}):
+                    return True
+        return False
 
     def _choices(self, job: Job) -> list[Flavor]:
         """Flavors that the job could start on, fastest first."""
