@@ -37,7 +37,7 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decision:
     states, terms = standing(snapshot, states, policy)
     settled = replace(snapshot, jobs=tuple(states[job.key].job for job in snapshot.jobs), terms=terms)
     rights = Rights(terms) if policy.mode is Mode.FREEZE else settle(settled, terms)
-    settled = replace(settled, terms=rights.terms, ceilings=rights.ceilings)
+    settled = replace(settled, terms=rights.terms, ceilings=(*rights.standing, *rights.claims))
     plan = planned(settled, policy, rights)
     targets = targets_of(settled, plan)
     resizes = in_waves(settled, before, targets).resizes
@@ -128,12 +128,12 @@ def in_grace(snapshot: Snapshot, state: State, terms: Terms) -> Terms:
 def planned(snapshot: Snapshot, policy: Policy, rights: Rights) -> Plan:
     """Solve; where no job grows for which others are held back, solve again without holding anybody back."""
     plan = solve(snapshot, policy)
-    if not snapshot.ceilings or not rights.growing:
+    if not rights.claims or not rights.growing:
         return plan
     targets = targets_of(snapshot, plan)
     if any(targets[key].replicas > have for key, have in rights.growing.items()):
         return plan
-    return solve(replace(snapshot, ceilings=()), policy)
+    return solve(replace(snapshot, ceilings=rights.standing), policy)
 
 
 def targets_of(snapshot: Snapshot, plan: Plan) -> dict[JobKey, Grant]:

@@ -18,12 +18,14 @@ from apportion.planner.queueing import Usage, cohort_members, nominal, proportio
 class Rights:
     """The round's terms.
 
-    `taken` says for each job that may lose its minimum who takes it, in words. `growing` are the running jobs for which
-    the ceilings hold others back, with the replicas that they have.
+    `standing` are the ceilings that always hold, `claims` those that make room for `growing`: running jobs for which
+    others are held back, with the replicas that they have. `taken` says for each job that may lose its minimum who
+    takes it, in words.
     """
 
     terms: Mapping[JobKey, Terms]
-    ceilings: tuple[Ceiling, ...] = ()
+    standing: tuple[Ceiling, ...] = ()
+    claims: tuple[Ceiling, ...] = ()
     taken: Mapping[JobKey, str] = field(default_factory=dict)
     growing: Mapping[JobKey, int] = field(default_factory=dict)
 
@@ -70,13 +72,14 @@ class _Settlement:
         self.present = Floors(here, {key: grant for key, grant in self.current.items() if grant.replicas})
         self.refused: set[tuple[object, ...]] = set()
         self.wishes: dict[tuple[str, str], list[tuple[int, JobKey]]] = {}
+        self.room: dict[str, int] = {}
         self.startable: dict[tuple[object, str], bool] = {}
 
     def rights(self) -> Rights:
         for job in self.seniors:
             self._make_room(job)
         self._reclaim_for_growth()
-        return Rights(self.terms, tuple(self._ceilings()), self.taken, self.growing)
+        return Rights(self.terms, tuple(self._standing()), tuple(self._ceilings()), self.taken, self.growing)
 
     def _floor_grants(self) -> dict[JobKey, Grant]:
         floors = {}
@@ -324,16 +327,18 @@ class _Settlement:
             return
         members = self.members[self.cohort[borrowers[0].name]]
         unused = sum(nominal(queue, flavor.name) - self.used[queue.name, flavor.name] for queue in members)
-        standing = sum(request_on(free, flavor) for free in self._room(flavor))
-        unoccupied = standing - sum(count for (_, name), count in self.used.items() if name == flavor.name)
-        need = max(0, amount - max(0, min(unused, unoccupied)))
+        need = max(0, amount - max(0, min(unused, self._unoccupied(flavor))))
         borrowed = {queue.name: max(0, self._borrowed(queue, flavor.name)) for queue in borrowers}
         for name, cut in proportional(need, borrowed).items():
             self.reclaimed[name, flavor.name] += cut
 
-    def _room(self, flavor: Flavor) -> list[dict[str, int]]:
-        free = room(self.snapshot)
-        return [free[node.name] for node in self.snapshot.nodes if node.flavor == flavor.name and node.placeable]
+    def _unoccupied(self, flavor: Flavor) -> int:
+        """Accelerators of the flavor that no job has or was promised."""
+        if flavor.name not in self.room:
+            free = room(self.snapshot)
+            here = [free[node.name] for node in self.snapshot.nodes if node.flavor == flavor.name and node.placeable]
+            self.room[flavor.name] = sum(request_on(amounts, flavor) for amounts in here)
+        return self.room[flavor.name] - sum(count for (_, name), count in self.used.items() if name == flavor.name)
 
     def _reclaim_for_growth(self) -> None:
         """A running job may grow into its queue's nominal quota although others have borrowed that, or want to."""
@@ -389,3 +394,14 @@ class _Settlement:
         for name, flavor in sorted({*self.bounded, *(key for key, cut in self.reclaimed.items() if cut)}):
             used, own = self.used[name, flavor], nominal(self.queues[name], flavor)
             yield Ceiling(name, flavor, max(own, used - self.reclaimed[name, flavor]))
+
+    def _standing(self) -> Iterable[Ceiling]:
+        """Nobody borrows what another queue uses of its own nominal quota: it would take it back in the next round."""
+        for members in self.members.values():
+            for flavor in self.snapshot.flavors if len(members) > 1 else ():
+                own = {queue.name: nominal(queue, flavor.name) for queue in members}
+                used = {queue.name: self.used[queue.name, flavor.name] for queue in members}
+                free = max(0, min(sum(own.values()) - sum(used.values()), self._unoccupied(flavor)))
+                for name in own:
+                    others = sum(max(0, used[other] - own[other]) for other in own if other != name)
+                    yield Ceiling(name, flavor.name, max(own[name], used[name] + free + others))
