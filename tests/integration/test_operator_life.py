@@ -90,7 +90,7 @@ async def test_a_job_that_wants_a_flavor_that_is_not_there_is_told_which_there_a
 async def test_a_gang_that_fits_on_no_node_says_so_and_is_looked_at_again_when_a_node_comes(cluster: Cluster) -> None:
     await cluster.nodes(1, gpus=8)
     await cluster.submit("giant", (1, 1), gpus=16)
-    await cluster.expect("giant", refused="GangTooLarge", says=("needs 16", "on one node", "has 8"))
+    await cluster.expect("giant", refused="GangTooLarge", says=(f"needs 16 {GPU} on one node", "has 8"))
 
     await cluster.nodes(1, gpus=16)
 
@@ -258,7 +258,7 @@ async def test_a_suspended_job_gives_its_room_to_others_in_the_same_round(cluste
     await cluster.submit("giver", (8, 8))
     await cluster.expect("giver", phase="Running", granted=8)
     await cluster.submit("taker", (8, 8))
-    await cluster.expect("taker", refused="NoCapacity")
+    await cluster.expect("taker", refused="NoCapacity", says="needs 8")
 
     await cluster.spec("giver", suspend=True)
 
@@ -274,6 +274,7 @@ async def test_a_held_job_stays_exactly_as_it_is_until_the_annotation_goes(clust
     await cluster.expect("held", phase="Running", granted=4)
 
     await cluster.annotate("held", HOLD, "true")
+    await cluster.expect("held", says=HOLD)
     await cluster.nodes(1, gpus=4)
     await cluster.submit("other", (1, 2))
     await cluster.expect("other", phase="Running", granted=2)
@@ -438,10 +439,11 @@ async def test_replicas_changed_by_hand_are_put_back_with_an_event_of_both_numbe
     await cluster.submit("job", (1, 4))
     await cluster.expect("job", phase="Running", granted=4)
 
-    await cluster.scale("job", 1)
+    for replicas in (1, 6):
+        await cluster.scale("job", replicas)
 
-    await cluster.event("job", "ReplicasReverted", "from 4 to 1")
-    await cluster.expect("job", phase="Running", granted=4, deployment=4, degraded=None)
+        await cluster.event("job", "ReplicasReverted", f"from 4 to {replicas}")
+        await cluster.expect("job", phase="Running", granted=4, deployment=4, degraded=None)
 
 
 async def test_somebody_who_reverts_again_and_again_wins_and_is_named(cluster: Cluster) -> None:

@@ -38,6 +38,10 @@ async def template_of(cluster: Cluster, name: str) -> Any:
     return (await cluster.get("Deployment", name))["spec"]["template"]
 
 
+async def generation_of(cluster: Cluster, name: str) -> int:
+    return int((await cluster.get("Deployment", name))["metadata"]["generation"])
+
+
 async def uids(cluster: Cluster, name: str) -> set[str]:
     return {pod["metadata"]["uid"] for pod in await cluster.pods(name)}
 
@@ -110,15 +114,18 @@ async def test_a_resize_of_the_count_never_touches_the_template(cluster: Cluster
     await cluster.submit("job", (1, 8))
     await cluster.expect("job", phase="Running", granted=4)
     before, pods = await template_of(cluster, "job"), await uids(cluster, "job")
+    generation = await generation_of(cluster, "job")
 
     await cluster.nodes(1, gpus=4)
     await cluster.expect("job", phase="Running", granted=8, deployment=8)
     assert await template_of(cluster, "job") == before
+    assert await generation_of(cluster, "job") == generation + 1, "nothing but the count changed in the spec"
     assert pods <= await uids(cluster, "job"), "nobody was restarted"
 
     await cluster.spec("job", maxReplicas=2)
     await cluster.expect("job", phase="Running", granted=2, deployment=2)
     assert await template_of(cluster, "job") == before
+    assert await generation_of(cluster, "job") == generation + 2
     revisions = {rs["metadata"]["name"] for rs in await cluster.all("ReplicaSet")}
     assert len(revisions) == 1
 
@@ -154,6 +161,8 @@ async def test_a_deployment_without_any_annotation_can_be_sized(cluster: Cluster
     assert annotations["apportion.dev/replicas"] == "2"
     assert annotations["apportion.dev/flavor"] == cluster.flavor
     assert annotations[DECISION].isdecimal()
+    template = await template_of(cluster, "bare")
+    assert template["metadata"]["annotations"]["apportion.dev/flavor"] == cluster.flavor, "where its pods can read it"
 
 
 async def test_a_deployment_that_ran_before_its_job_came_restarts_once_at_most_to_be_pinned(cluster: Cluster) -> None:
