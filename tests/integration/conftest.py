@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from integration.cluster import Cluster, ControlPlane, Operator, cluster_on, is_ready
+from integration.cluster import Cluster, cluster_on
+from integration.operator_process import Operator, is_ready
+from integration.plane import ControlPlane
 
 
 @pytest.fixture(scope="session")
