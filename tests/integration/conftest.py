@@ -1,11 +1,17 @@
-"""Fixtures: a control plane with an operator that a test session shares, and planes for tests that need their own."""
+"""Fixtures: a control plane with an operator that a test session shares, planes for tests that need their own, and a
+bare sandbox."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
-from integration.cluster import Cluster, ControlPlane, Operator, cluster_on, is_ready
+from apportion.sandbox import Sandbox
+from integration.bare_client import Api
+from integration.cluster import Cluster, cluster_on
+from integration.operator_process import Operator, is_ready
+from integration.plane import ControlPlane
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +52,20 @@ async def own_cluster(own_plane: ControlPlane) -> AsyncIterator[Cluster]:
     """A control plane without any operator yet."""
     async with cluster_on(own_plane) as cluster:
         yield cluster
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox(start_seconds=0.01, bind_seconds=0.001, bookmark_seconds=0.05) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=4)) as session:
+        yield session
+
+
+@pytest.fixture
+def api(session: aiohttp.ClientSession, sandbox: Sandbox) -> Api:
+    return Api(session, sandbox.url)

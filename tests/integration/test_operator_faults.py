@@ -10,7 +10,9 @@ import pytest
 from aiohttp import web
 
 from fault_proxy import Fault
-from integration.cluster import Cluster, Operator, is_ready, operating, until
+from integration.cluster import Cluster, operating
+from integration.operator_process import Operator, is_ready, leads
+from integration.waiting import until
 
 WRITE = re.compile(r"/(trainingjobs|deployments|queues|allocationpolicies|pods)(/|\?|$)")
 MOST_WRITES = 16
@@ -107,10 +109,6 @@ async def _empty(cluster: Cluster) -> bool:
 
 
 # --- two operators ---------------------------------------------------------------------------------------------------
-
-
-async def leads(operator: Operator, value: float = 1.0) -> bool:
-    return (await operator.metrics()).get("apportion_leader") == value
 
 
 async def test_when_the_leader_is_killed_the_second_operator_goes_on(own_cluster: Cluster) -> None:
@@ -260,7 +258,7 @@ async def test_through_a_wire_that_fails_at_random_everything_converges_and_noth
         cluster.plane.do(lambda: wire.rules.extend(weather(rng)))
         await cluster.delete("TrainingJob", "job-1")
         await cluster.spec("job-2", suspend=True)
-        cluster.plane.do(cluster.plane.sandbox.compact)
+        cluster.plane.forget_history()
         cluster.plane.do(wire.cut_watches)
 
         await cluster.expect("job-2", phase="Suspended", granted=0, deployment=0, seconds=60)
@@ -301,7 +299,7 @@ async def test_after_watches_were_cut_and_history_lost_what_vanished_unseen_is_f
         cluster.plane.do(wire.cut_watches)
 
         await cluster.delete("TrainingJob", "job")
-        cluster.plane.do(cluster.plane.sandbox.compact)
+        cluster.plane.forget_history()
 
         await cluster.expect("other", granted=8, deployment=8, seconds=40)
         cluster.plane.do(wire.rules.clear)

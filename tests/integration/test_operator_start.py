@@ -6,7 +6,10 @@ import socket
 from pathlib import Path
 
 from apportion.api.crds import crd_documents
-from integration.cluster import Cluster, ControlPlane, Operator, cluster_on, is_ready, operating, until
+from integration.cluster import Cluster, cluster_on, operating
+from integration.operator_process import Operator, is_ready, leads
+from integration.plane import ControlPlane
+from integration.waiting import until
 
 
 async def unready(operator: Operator, *parts: str) -> str:
@@ -18,10 +21,6 @@ async def unready(operator: Operator, *parts: str) -> str:
         return body if status == 503 and all(part in body for part in parts) else None
 
     return str(await until(said, f"unready, and says {parts}", 30, operator.log))
-
-
-async def leads(operator: Operator, value: float) -> bool:
-    return (await operator.metrics()).get("apportion_leader") == value
 
 
 def lines(operator: Operator, part: str) -> list[str]:
@@ -63,21 +62,17 @@ async def test_a_missing_definition_is_named_and_work_begins_when_it_is_installe
             await cluster.nodes(1)
             await cluster.submit("job")
             await cluster.expect("job", phase="Running", granted=1)
-            await cluster.clean()
-            cluster.made.clear()
-            cluster.namespaces.clear()
     finally:
         plane.stop()
 
 
 async def test_a_missing_right_is_named_by_verb_and_resource(own_cluster: Cluster) -> None:
-    denied = {("patch", "apps", "deployments"), ("list", "", "nodes")}
-    own_cluster.plane.do(lambda: own_cluster.plane.deny.update(denied))
+    own_cluster.plane.take_rights_away(("patch", "apps", "deployments"), ("list", "", "nodes"))
     async with operating(own_cluster, ready=False) as operator:
         await unready(operator, "patch deployments.apps", "list nodes", "ClusterRole")
         assert len(lines(operator, "may not patch deployments.apps")) == 1
 
-        own_cluster.plane.do(lambda: own_cluster.plane.deny.clear())
+        own_cluster.plane.give_rights_back()
 
         await is_ready(operator)
         await own_cluster.nodes(1)
@@ -90,7 +85,7 @@ async def test_an_unreachable_server_is_named_and_found_later(own_cluster: Clust
         taken.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{taken.getsockname()[1]}"
     nowhere = tmp_path / "nowhere"
-    nowhere.write_text(own_cluster.plane.kubeconfig.read_text().replace(own_cluster.plane.sandbox.url, address))
+    nowhere.write_text(own_cluster.plane.kubeconfig.read_text().replace(own_cluster.plane.url, address))
     operator = Operator(nowhere, tmp_path)
     operator.start()
     try:
@@ -165,7 +160,7 @@ async def test_a_new_version_alone_resizes_nothing(own_cluster: Cluster) -> None
         operator.stop()
         operator.restart()
         await is_ready(operator)
-        await until(lambda: leads(operator, 1.0), "it leads", told=operator.log)
+        await until(lambda: leads(operator), "it leads", told=operator.log)
         await own_cluster.calm(1.5)
 
         assert own_cluster.plane.writes()[start:] == []

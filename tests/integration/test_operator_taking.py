@@ -2,7 +2,8 @@
 
 import asyncio
 
-from integration.cluster import Cluster, priority_class, set_ready
+from integration.cluster import Cluster, set_ready
+from integration.manifests import priority_class
 
 
 async def classes(cluster: Cluster) -> tuple[str, str]:

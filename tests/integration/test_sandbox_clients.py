@@ -28,12 +28,6 @@ def config(name, x):
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"x": x}}
 
 
-@pytest.fixture
-async def sandbox():
-    async with Sandbox(bookmark_seconds=0.1) as sandbox:
-        yield sandbox
-
-
 async def expect(process, line):
     """Read the operator's output up to a line. kopf repeats what it lists, so other lines may come before."""
     async with asyncio.timeout(4):

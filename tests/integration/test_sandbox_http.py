@@ -1,81 +1,16 @@
-"""The sandbox's API over HTTP, with nothing between: lists, watches, patches, tables, refusals; and the fault proxy."""
+"""The sandbox's API over HTTP, with nothing between: objects, lists, patches, subresources, tables, refusals."""
 
-import asyncio
-import contextlib
-import json
-
-import aiohttp
 import pytest
 
-from apportion.sandbox import Sandbox, container, deployment, gpu_node, node, pod
-from fault_proxy import Fault, FaultProxy
+from apportion.sandbox import container, deployment, gpu_node, node, pod
+from integration.bare_client import CONFIGS, config
 
 PODS = "/api/v1/namespaces/default/pods"
-CONFIGS = "/api/v1/namespaces/default/configmaps"
 DEPLOYMENT = "/apis/apps/v1/namespaces/default/deployments/d"
-PATCH = {"json": "application/json-patch+json", "merge": "application/merge-patch+json"}
-
-
-class Api:
-    """A bare client of one server."""
-
-    def __init__(self, session, url):
-        self.session = session
-        self.url = url
-
-    async def __call__(self, method, path, body=None, **options):
-        async with self.session.request(method, self.url + path, json=body, **options) as reply:
-            text = await reply.text()
-            return reply.status, json.loads(text) if text.startswith("{") else text
-
-    async def patch(self, path, body, kind="json"):
-        headers = {"Content-Type": PATCH.get(kind, kind)}
-        async with self.session.patch(self.url + path, data=json.dumps(body), headers=headers) as reply:
-            return reply.status, await reply.json()
-
-    @contextlib.asynccontextmanager
-    async def watch(self, path, **query):
-        """The events of a watch, as an async iterator that ends with it."""
-        async with self.session.get(self.url + path, params={"watch": "true", **query}) as reply:
-            assert reply.status == 200
-
-            async def events():
-                while line := await reply.content.readline():
-                    yield json.loads(line)
-
-            yield events()
-
-
-@pytest.fixture
-async def sandbox():
-    async with Sandbox(start_seconds=0.01, bind_seconds=0.001, bookmark_seconds=0.05) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-async def session():
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=4)) as session:
-        yield session
-
-
-@pytest.fixture
-def api(session, sandbox):
-    return Api(session, sandbox.url)
-
-
-def config(name, **data):
-    return {"metadata": {"name": name, "labels": {"name": name, "odd": str(len(name) % 2)}}, "data": data}
 
 
 def ready_replicas(sandbox, name):
     return sandbox.store.get("deployments", "default", name).get("status", {}).get("readyReplicas", 0)
-
-
-async def next_event(events, kind=None):
-    async for event in events:
-        if kind is None or event["type"] == kind:
-            return event
-    raise AssertionError("the watch ended")
 
 
 async def test_the_life_of_an_object(api):
@@ -204,72 +139,6 @@ async def test_collections_are_deleted_by_selector(api, sandbox):
     assert [each["metadata"]["name"] for each in sandbox.store.list("configmaps")] == ["aa"]
 
 
-async def test_a_watch_replays_and_goes_on(api):
-    _, listed = await api("GET", CONFIGS)
-    await api("POST", CONFIGS, config("a", x="1"))
-    await api("POST", CONFIGS, config("b"))
-    async with api.watch(CONFIGS, resourceVersion=listed["metadata"]["resourceVersion"]) as events:
-        seen = [await next_event(events), await next_event(events)]
-        assert [(each["type"], each["object"]["metadata"]["name"]) for each in seen] == [("ADDED", "a"), ("ADDED", "b")]
-        await api("DELETE", f"{CONFIGS}/a")
-        deleted = await next_event(events)
-        assert deleted["type"] == "DELETED"
-        revisions = [int(each["object"]["metadata"]["resourceVersion"]) for each in (*seen, deleted)]
-        assert revisions == sorted(set(revisions))
-
-
-async def test_an_object_that_leaves_the_selection_is_deleted_from_the_watch(api):
-    await api("POST", CONFIGS, config("a"))
-    async with api.watch(CONFIGS, labelSelector="name=a") as events:
-        assert (await next_event(events))["type"] == "ADDED"
-        await api.patch(f"{CONFIGS}/a", {"metadata": {"labels": {"name": "other"}}}, "merge")
-        assert (await next_event(events))["type"] == "DELETED"
-        await api.patch(f"{CONFIGS}/a", {"metadata": {"labels": {"name": "a"}}}, "merge")
-        assert (await next_event(events))["type"] == "ADDED"
-
-
-async def test_bookmarks_carry_the_present_revision(api, sandbox):
-    async with api.watch(CONFIGS, allowWatchBookmarks="true") as events:
-        sandbox.store.apply(pod("elsewhere"))
-        bookmark = await next_event(events, "BOOKMARK")
-        assert int(bookmark["object"]["metadata"]["resourceVersion"]) <= sandbox.store.storage.revision
-        assert bookmark["object"]["kind"] == "ConfigMap"
-
-
-async def test_a_watch_from_before_the_compaction_gets_410_as_an_event(api, sandbox):
-    await api("POST", CONFIGS, config("a"))
-    sandbox.compact()
-    async with api.watch(CONFIGS, resourceVersion="2") as events:
-        error = await next_event(events)
-        assert error["type"] == "ERROR"
-        assert (error["object"]["code"], error["object"]["reason"]) == (410, "Expired")
-        with pytest.raises(AssertionError, match="ended"):
-            await next_event(events)
-
-
-async def test_a_list_at_a_forgotten_revision_gets_410(api, sandbox):
-    await api("POST", CONFIGS, config("a"))
-    sandbox.compact()
-    query = {"resourceVersion": "2", "resourceVersionMatch": "Exact"}
-    code, refused = await api("GET", CONFIGS, params=query)
-    assert (code, refused["reason"]) == (410, "Expired")
-
-
-async def test_a_watch_ends_by_itself_at_its_timeout_and_when_the_server_ends_it(api, sandbox):
-    async with api.watch(CONFIGS, timeoutSeconds="1") as events:
-        assert [event async for event in events] == []
-    async with api.watch(CONFIGS) as events:
-        sandbox.end_watches()
-        assert [event async for event in events] == []
-
-
-async def test_streaming_lists_and_future_revisions_are_refused(api):
-    code, refused = await api("GET", CONFIGS, params={"watch": "1", "sendInitialEvents": "true"})
-    assert (code, refused["reason"]) == (422, "Invalid")
-    code, refused = await api("GET", CONFIGS, params={"resourceVersion": "999999"})
-    assert (code, refused["reason"]) == (504, "Timeout")
-
-
 async def test_tables(api, sandbox):
     sandbox.store.apply(gpu_node("n"))
     sandbox.store.apply(deployment("d", 1, spec={"containers": [container("nvidia.com/gpu", 1)]}))
@@ -350,67 +219,3 @@ async def test_probes(api, path):
 )
 async def test_what_is_not_there(api, method, path, code):
     assert (await api(method, path, config("a") if method != "GET" else None))[0] == code
-
-
-# The fault proxy
-
-
-@pytest.fixture
-async def proxy(sandbox):
-    async with FaultProxy(sandbox.url) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def through(session, proxy):
-    return Api(session, proxy.url)
-
-
-async def test_the_proxy_answers_as_told_and_then_passes(through, proxy, sandbox):
-    proxy.rules.append(Fault("POST", r"/configmaps$", status=429, retry_after=1, times=2))
-    for _ in range(2):
-        code, refused = await through("POST", CONFIGS, config("a"))
-        assert (code, refused["reason"], refused["details"]) == (429, "TooManyRequests", {"retryAfterSeconds": 1})
-    assert sandbox.store.find("configmaps", "default", "a") is None
-    assert (await through("POST", CONFIGS, config("a")))[0] == 201
-    assert [seen.status for seen in proxy.writes("configmaps")] == [429, 429, 201]
-    assert proxy.writes(user_agent="aiohttp") == proxy.log
-
-
-async def test_the_proxy_drops_connections_before_or_after_the_server_acted(through, proxy, sandbox):
-    proxy.rules += [Fault(path="/a$", drop=True), Fault("POST", drop=True, after=True, times=1)]
-    with pytest.raises(aiohttp.ClientConnectionError):
-        await through("POST", CONFIGS, config("b"))
-    assert sandbox.store.find("configmaps", "default", "b")
-    with pytest.raises(aiohttp.ClientConnectionError):
-        await through("GET", f"{CONFIGS}/a")
-    assert {seen.status for seen in proxy.log} == {0}
-
-
-async def test_the_proxy_cuts_watches_now_or_after_some_events(through, proxy, api):
-    async with through.watch(CONFIGS) as events:
-        await api("POST", CONFIGS, config("a"))
-        assert (await next_event(events))["type"] == "ADDED"
-        proxy.cut_watches()
-        with pytest.raises(aiohttp.ClientPayloadError):
-            await next_event(events)
-    proxy.cut_after = 2
-    await api("POST", CONFIGS, config("b"))
-    await api("POST", CONFIGS, config("c"))
-    async with through.watch(CONFIGS) as events:
-        assert [(await next_event(events))["type"] for _ in range(2)] == ["ADDED", "ADDED"]
-        with pytest.raises(aiohttp.ClientPayloadError):
-            await next_event(events)
-
-
-async def test_a_paused_proxy_lets_everything_hang(through, proxy, api):
-    async with through.watch(CONFIGS) as events:
-        proxy.pause()
-        await api("POST", CONFIGS, config("a"))
-        waiting = asyncio.ensure_future(next_event(events))
-        request = asyncio.ensure_future(through("GET", f"{CONFIGS}/a"))
-        done, _ = await asyncio.wait({waiting, request}, timeout=0.2)
-        assert not done
-        proxy.resume()
-        assert (await waiting)["type"] == "ADDED"
-        assert (await request)[0] == 200

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from apportion.sandbox import Sandbox, container, deployment, gpu_node
+from apportion.sandbox import container, deployment, gpu_node
 
 BESIDE = Path(sys.executable).parent / "kubectl"
 KUBECTL = str(BESIDE) if BESIDE.exists() else shutil.which("kubectl")
@@ -65,12 +65,6 @@ class Kubectl:
         out, err = await process.communicate(given.encode())
         assert process.returncode == code, err.decode()
         return (err if code else out).decode()
-
-
-@pytest.fixture
-async def sandbox():
-    async with Sandbox(start_seconds=0.05, bind_seconds=0.01) as sandbox:
-        yield sandbox
 
 
 @pytest.fixture

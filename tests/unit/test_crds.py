@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from apportion.api.crds import RESOURCES, crd_documents, crd_files, write
-from unit.test_api_parse import ABSENT, JOB, POLICY, QUEUE, TEMPLATED, VALID, changed
+from unit.api_cases import ABSENT, JOB, POLICY, QUEUE, TEMPLATED, VALID, changed
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = crd_documents()

@@ -1,0 +1,112 @@
+"""An operator as a real process: started, killed, stopped and asked over its port."""
+
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import aiohttp
+
+from integration.waiting import until
+
+
+class Operator:
+    """One operator process."""
+
+    def __init__(self, kubeconfig: Path, folder: Path, *options: str, lease_seconds: float = 2) -> None:
+        self.log_path = folder / f"operator-{secrets.token_hex(3)}.log"
+        self.command = [
+            sys.executable, "-m", "apportion.cli", "run", "--kubeconfig", str(kubeconfig), "--host", "127.0.0.1",
+            "--port", "0", "--log-format", "text", "--lease-seconds", str(lease_seconds), *options,
+        ]  # fmt: skip
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log_path.open("ab") as sink:
+            self.process = subprocess.Popen(self.command, stdout=sink, stderr=sink)
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def kill(self) -> None:
+        """kill -9."""
+        if self.alive:
+            os.kill(self.pid, signal.SIGKILL)
+        self._wait()
+
+    def freeze(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def stop(self) -> None:
+        """SIGTERM, as a kubelet does it."""
+        if self.alive:
+            os.kill(self.pid, signal.SIGCONT)
+            os.kill(self.pid, signal.SIGTERM)
+        self._wait()
+
+    def _wait(self) -> None:
+        if self.process is None:
+            return
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(10)
+            raise AssertionError(f"the operator did not end in 15 s:\n{self.log()}") from None
+
+    def restart(self) -> None:
+        """After kill or stop: the same command again; its log goes on in the same file."""
+        self.log_path.rename(self.log_path.with_suffix(f".{secrets.token_hex(2)}.log"))
+        self.start()
+
+    def port(self) -> int | None:
+        found = re.search(r"on port (\d+)", self.log())
+        return int(found.group(1)) if found else None
+
+    async def get(self, path: str) -> tuple[int, str]:
+        """(status, body) of a probe or of the metrics; (0, "") while nothing listens."""
+        port = self.port()
+        if port is None:
+            return 0, ""
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session,
+                session.get(f"http://127.0.0.1:{port}{path}") as reply,
+            ):
+                return reply.status, await reply.text()
+        except (aiohttp.ClientError, TimeoutError):
+            return 0, ""
+
+    async def metrics(self) -> dict[str, float]:
+        """By series, labels included."""
+        _, body = await self.get("/metrics")
+        lines = [line.rpartition(" ") for line in body.splitlines() if line and not line.startswith("#")]
+        return {series: float(value) for series, _, value in lines}
+
+
+async def is_ready(operator: Operator, seconds: float = 40) -> None:
+    async def answers() -> bool:
+        assert operator.alive, f"the operator ended:\n{operator.log()}"
+        return (await operator.get("/readyz"))[0] == 200
+
+    await until(answers, "the operator is ready", seconds, operator.log)
+
+
+async def leads(operator: Operator, value: float = 1.0) -> bool:
+    """Whether it holds the Lease, as its metrics say; with value 0 whether they say that it does not."""
+    return (await operator.metrics()).get("apportion_leader") == value

@@ -1,0 +1,46 @@
+"""When nothing is written: a quiet cluster, and changes that change nothing."""
+
+from integration.cluster import Cluster
+from integration.manifests import SYSTEM, foreign_pod
+
+
+async def test_a_quiet_cluster_sees_no_write_but_the_lease(cluster: Cluster) -> None:
+    await cluster.nodes(1, gpus=8)
+    await cluster.policy(mode="Enforce")
+    await cluster.queue("default", {"*": 8})
+    await cluster.submit("runs", (1, 6))
+    await cluster.submit("waits", (8, 8))
+    await cluster.submit("odd", accelerators={"perReplica": 3})
+    await cluster.expect("runs", phase="Running", granted=6)
+    await cluster.expect("waits", phase="Pending")
+    await cluster.calm(1.5)
+    start, renewals = len(cluster.plane.writes()), await renewed(cluster)
+
+    async def three_more_renewals() -> bool:
+        return await renewed(cluster) > renewals + 5
+
+    await cluster.until(three_more_renewals, "the Lease is renewed")
+
+    assert cluster.plane.writes()[start:] == []
+
+
+async def renewed(cluster: Cluster) -> int:
+    return sum(1 for seen in cluster.plane.log() if seen.method == "PUT" and f"{SYSTEM}/leases" in seen.path)
+
+
+async def test_a_heartbeat_of_nodes_and_others_pods_changes_nothing(cluster: Cluster) -> None:
+    (node,) = await cluster.nodes(1, gpus=8)
+    await cluster.submit("runs", (1, 8))
+    await cluster.expect("runs", phase="Running", granted=8)
+    await cluster.calm()
+    start = len(cluster.plane.writes())
+
+    for beat in range(5):
+        said = {"type": "Ready", "status": "True", "reason": "Test", "message": f"beat {beat}"}
+        await cluster.patch("Node", node, {"status": {"conditions": [said]}}, "status", manager="kubelet")
+    await cluster.apply(
+        foreign_pod(cluster.namespace, "cpu-only", 0) | {"spec": {"containers": [{"name": "a", "image": "b"}]}}
+    )
+    await cluster.calm()
+
+    assert cluster.plane.writes()[start:] == []
