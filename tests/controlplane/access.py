@@ -1,4 +1,4 @@
-"""Ways into an API server: kubeconfigs, tokens of ServiceAccounts, and plain requests for the control plane's own needs."""
+"""Ways into an API server: kubeconfigs, tokens of ServiceAccounts, and requests for the control plane's own needs."""
 
 import base64
 import http.client

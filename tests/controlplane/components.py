@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from controlplane.access import Access
 from controlplane.programs import Binaries
 
@@ -128,6 +126,8 @@ def apiserver(plan: Blueprint) -> list[str]:
         "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
         # A loopback address is no endpoint; the default would try and complain for ever.
         "--endpoint-reconciler-type=none",
+        # Watches never end by themselves: without it SIGTERM would wait a minute for them.
+        "--shutdown-watch-termination-grace-period=1s",
         f"--event-ttl={plan.options.event_ttl_seconds}s",
         f"--audit-policy-file={AUDIT_POLICY}",
         f"--audit-log-path={plan.audit_log}",
@@ -165,9 +165,10 @@ def scheduler_configuration(plan: Blueprint) -> dict[str, Any]:
     if plan.options.scoring == "MostAllocated":
         weights = [{"name": "cpu", "weight": 1}, {"name": "memory", "weight": 1}, {"name": GPU, "weight": 3}]
         fit = {"scoringStrategy": {"type": "MostAllocated", "resources": weights}}
-        config["profiles"] = [
-            {"schedulerName": "default-scheduler", "pluginConfig": [{"name": "NodeResourcesFit", "args": fit}]}
-        ]
+        # By default a Deployment's pods are spread over nodes, and that outweighs packing.
+        no_spread = {"defaultingType": "List", "defaultConstraints": []}
+        arguments = [{"name": "NodeResourcesFit", "args": fit}, {"name": "PodTopologySpread", "args": no_spread}]
+        config["profiles"] = [{"schedulerName": "default-scheduler", "pluginConfig": arguments}]
     return config
 
 

@@ -1,6 +1,6 @@
-"""A real control plane in a folder: etcd, kube-apiserver, kube-controller-manager, kube-scheduler, and KWOK as kubelets.
+"""A real control plane in a folder: etcd, API server, controllers and scheduler of Kubernetes, and KWOK as kubelets.
 
-Everything blocks; from a test with an event loop call it in a thread (`await asyncio.to_thread(plane.restart_apiserver)`).
+Everything blocks; from a test with an event loop call it in a thread: `await asyncio.to_thread(plane.restart_apiserver)`.
 """
 
 import json
@@ -100,7 +100,7 @@ class Plane:
         return self._plan.kubeconfig("admin")
 
     def service_account_kubeconfig(self, namespace: str, name: str) -> Path:
-        """A kubeconfig with just the rights of a ServiceAccount; its token is valid for a day. Raises access.Refused."""
+        """A kubeconfig with just the rights of a ServiceAccount, valid for a day. Raises access.Refused."""
         path = self.folder / f"kubeconfig-{namespace}-{name}"
         path.write_text(self.admin.of_service_account(namespace, name).kubeconfig())
         return path

@@ -128,8 +128,8 @@ def kill_orphans() -> list[int]:
 def free_ports(count: int) -> list[int]:
     """Ports of the loopback address on which nobody listens.
 
-    They lie below the range from which the kernel numbers outgoing connections. A port out of that range could be taken,
-    even by a client that tries to reach it, while the API server that owned it restarts.
+    They lie below the range from which the kernel numbers outgoing connections. A port out of that range could be
+    taken, even by a client that tries to reach it, while the API server that owned it restarts.
     """
     first_ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     with contextlib.ExitStack() as held:

@@ -69,6 +69,8 @@ CONTROL_PLANE = Program("kubernetes", KUBERNETES, 6)
 KWOK_PROGRAM = Program("kwok", KWOK, 1.5, "sigs.k8s.io/kwok/cmd/kwok")
 HELM_PROGRAM = Program("helm", HELM, 2.5, "helm.sh/helm/v4/cmd/helm")
 PROGRAMS = (CONTROL_PLANE, KWOK_PROGRAM, HELM_PROGRAM)
+# What a plane runs; Helm is for those tests that install the chart.
+NEEDED = (CONTROL_PLANE, KWOK_PROGRAM)
 
 
 def cache_folder() -> Path:
@@ -76,13 +78,9 @@ def cache_folder() -> Path:
     return Path(root) / "apportion" / "controlplane"
 
 
-def missing() -> list[Program]:
-    return [program for program in PROGRAMS if not program.path.exists()]
-
-
-def why_not() -> str:
-    """Why the control plane cannot be had on this machine; "" if it can."""
-    lacking = missing()
+def why_not(*needed: Program) -> str:
+    """Why these programs, by default the plane's, cannot be had on this machine; "" if they can."""
+    lacking = [program for program in needed or NEEDED if not program.path.exists()]
     if not lacking or shutil.which("go"):
         return ""
     names = ", ".join(program.name for program in lacking)
