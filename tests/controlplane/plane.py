@@ -1,6 +1,6 @@
 """A real control plane in a folder: etcd, API server, controllers and scheduler of Kubernetes, and KWOK as kubelets.
 
-Everything blocks; from a test with an event loop call it in a thread: `await asyncio.to_thread(plane.restart_apiserver)`.
+Everything blocks; a test with an event loop calls it in a thread: `await asyncio.to_thread(plane.restart_apiserver)`.
 """
 
 import json

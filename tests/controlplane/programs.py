@@ -154,7 +154,8 @@ def binaries(say: Say = print) -> Binaries:
     etcd and kube-apiserver are taken from the folder KUBEBUILDER_ASSETS if it holds both.
     """
     plane, kwok = str(build(CONTROL_PLANE, say)), str(build(KWOK_PROGRAM, say))
-    etcd, apiserver = (plane, "etcd"), (plane, "kube-apiserver")
+    etcd: tuple[str, ...] = (plane, "etcd")
+    apiserver: tuple[str, ...] = (plane, "kube-apiserver")
     assets = Path(os.environ.get("KUBEBUILDER_ASSETS") or os.devnull)
     if all((assets / name).is_file() for name in ("etcd", "kube-apiserver")):
         say(f"etcd and kube-apiserver are those of KUBEBUILDER_ASSETS={assets}")

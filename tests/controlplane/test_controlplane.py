@@ -101,8 +101,9 @@ async def test_deployment_runs_as_many_pods_as_there_are_gpus(api: Api, space: s
         await api.request("PATCH", DEPLOYMENT.path(space, "train"), None, {"spec": {"replicas": 5}}, MERGE)
 
         async def one_too_many() -> list[Any]:
-            conditions = [pod["status"].get("conditions", []) for pod in (await api.get(POD.path(space)))["items"]]
-            return [each["message"] for each in sum(conditions, []) if each.get("reason") == "Unschedulable"]
+            pods = (await api.get(POD.path(space)))["items"]
+            conditions = [each for pod in pods for each in pod["status"].get("conditions", [])]
+            return [each["message"] for each in conditions if each.get("reason") == "Unschedulable"]
 
         assert f"Insufficient {GPU}" in (await until(one_too_many, "the fifth pod is refused"))[0]
 
