@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,10 +33,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OnePlane | N
 @pytest.fixture(scope="session")
 def plane_programs(request: pytest.FixtureRequest) -> programs.Say:
     """The programs are built; what is returned prints a line past pytest's capture, since a build takes minutes."""
-    if reason := programs.why_not():
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
+    skip_unless_possible()
     capture = request.config.pluginmanager.getplugin("capturemanager")
 
     def say(line: str) -> None:
@@ -44,6 +42,21 @@ def plane_programs(request: pytest.FixtureRequest) -> programs.Say:
 
     programs.binaries(say)
     return say
+
+
+@pytest.fixture(scope="session")
+def helm(plane_programs: programs.Say) -> Path:
+    """The path of the program."""
+    skip_unless_possible(programs.HELM_PROGRAM)
+    return programs.build(programs.HELM_PROGRAM, plane_programs)
+
+
+def skip_unless_possible(*needed: programs.Program) -> None:
+    """Where neither Go nor the built programs are, a developer's tests are skipped, and a merge's tests fail."""
+    if reason := programs.why_not(*needed):
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

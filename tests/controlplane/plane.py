@@ -1,6 +1,6 @@
 """A real control plane in a folder: etcd, API server, controllers and scheduler of Kubernetes, and KWOK as kubelets.
 
-Everything blocks; a test with an event loop calls it in a thread: `await asyncio.to_thread(plane.restart_apiserver)`.
+Everything blocks; a test with an event loop calls it in a thread: `await asyncio.to_thread(plane.stop_apiserver)`.
 """
 
 import json
@@ -68,6 +68,11 @@ class Plane:
             process.kill()
 
     def start_apiserver(self) -> None:
+        """After an outage: the same port, certificate, tokens and data again.
+
+        The other components come back by themselves, after a back-off that grows with each outage: 5 s after the first,
+        half a minute after the third within two minutes.
+        """
         self.apiserver.start()
         self._until(self._ready, "the API server is ready", READY_SECONDS)
 
@@ -75,16 +80,11 @@ class Plane:
         """An outage: requests are refused until `start_apiserver`."""
         self.apiserver.stop()
 
-    def restart_apiserver(self) -> None:
-        """The same port, certificate, tokens and data again."""
-        self.stop_apiserver()
-        self.start_apiserver()
-
     def compact(self) -> int:
         """Make etcd forget all but the newest state, and return its revision.
 
-        The API server keeps a window of its own: only after a restart of it, too, a watch from an older
-        resourceVersion ends with 410 Gone.
+        The API server keeps a window of its own: only when it starts anew a watch from an older resourceVersion ends
+        with 410 Gone.
         """
         return etcd.compact(self._plan.ports.etcd)
 

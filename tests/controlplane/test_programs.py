@@ -88,3 +88,23 @@ def test_versions_of_the_module_are_those_that_are_built() -> None:
     replaced = re.findall(r"^\t(\S+) => (\S+) (\S+)$", module, flags=re.M)
     assert len(replaced) > 30
     assert all(old == new and version == staging for old, new, version in replaced)
+
+
+def outcome(**environment: str) -> str:
+    """What pytest says of a test that needs the programs where there is nothing."""
+    test = "tests/controlplane/test_lifecycle.py::test_nothing_is_left_after_stop"
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", test]
+    kept = {key: value for key, value in os.environ.items() if key != "CI"}
+    return subprocess.run(
+        command, cwd=TESTS.parent, env={**kept, **environment}, capture_output=True, text=True, check=False
+    ).stdout
+
+
+def test_without_go_a_developer_sees_a_skip_and_a_merge_a_failure(go: Path) -> None:
+    go.unlink()
+    reason = "the real control plane needs Go on the PATH to build kubernetes, kwok"
+    skipped, failed = outcome(), outcome(CI="true")
+    assert "1 skipped" in skipped
+    assert reason in skipped
+    assert "1 error" in failed
+    assert reason in failed
