@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: demo test setup lint types layers unit generate bench pins clean
+.PHONY: demo test setup lint types layers unit controlplane generate bench pins clean
 
 demo: setup
 	@$(BIN)/apportion demo
@@ -36,6 +36,9 @@ unit: setup
 	$(BIN)/coverage report --fail-under=90
 
 test: lint types layers unit
+
+controlplane: setup
+	PYTHONPATH=tests $(BIN)/python -m controlplane build
 
 generate: setup
 	$(BIN)/apportion crds --output crds

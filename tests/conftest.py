@@ -1,0 +1,66 @@
+"""The real control plane for every folder of tests: one that all of them share, in one process of pytest."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+from controlplane import programs
+from controlplane.plane import Plane
+
+PLANE_TESTS = "tests/controlplane/"
+
+
+class OnePlane(LoadScopeScheduling):  # type: ignore[misc]
+    """Each test goes to the worker that is free, but those of tests/controlplane all to one.
+
+    A plane takes 0.7 GB and a core for seconds, so there shall not be one in each worker. The mark xdist_group would
+    say the same, but with pytest 9.2 pytest-xdist 3.8 ignores it (issue 1386 of pytest-xdist).
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return PLANE_TESTS if nodeid.startswith(PLANE_TESTS) else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OnePlane | None:
+    return OnePlane(config, log) if config.getvalue("dist") == "worksteal" else None
+
+
+@pytest.fixture(scope="session")
+def plane_programs(request: pytest.FixtureRequest) -> programs.Say:
+    """The programs are built; what is returned prints a line past pytest's capture, since a build takes minutes."""
+    skip_unless_possible()
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+
+    def say(line: str) -> None:
+        with capture.global_and_fixture_disabled():
+            os.write(2, f"\n[control plane] {line}\n".encode())
+
+    programs.binaries(say)
+    return say
+
+
+@pytest.fixture(scope="session")
+def helm(plane_programs: programs.Say) -> Path:
+    """The path of the program."""
+    skip_unless_possible(programs.HELM_PROGRAM)
+    return programs.build(programs.HELM_PROGRAM, plane_programs)
+
+
+def skip_unless_possible(*needed: programs.Program) -> None:
+    """Where neither Go nor the built programs are, a developer's tests are skipped, and a merge's tests fail."""
+    if reason := programs.why_not(*needed):
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def real_plane(plane_programs: programs.Say, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
+    """A real control plane that all tests of this process share: nodes and namespaces are each test's own."""
+    with Plane(tmp_path_factory.mktemp("real-plane"), say=plane_programs) as plane:
+        yield plane
