@@ -179,7 +179,7 @@ def test_no_promise_to_a_lower_class_shuts_out_a_higher_one_of_its_queue_that_wo
 
 
 def test_nobody_borrows_what_an_owner_uses_of_its_own_quota() -> None:
-    """By value the waiting borrower is worth more than the owner's second replica, which would be taken back at once."""
+    """By value the borrower is worth more than the second replica of the owner, which would take it back at once."""
     owner = running(job("owner", 1, 5, 8, queue_name="yours"), {"h100-0": 1, "h100-1": 1})
     firm = running(job("firm", 2, 5, 4, queue_name="mine", preemptible=False), {"h100-2": 2})
     shares = (queue("mine", quota(8), cohort="lab"), queue("yours", quota(16), cohort="lab"))
