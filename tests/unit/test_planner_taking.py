@@ -1,5 +1,6 @@
 """Who may take from whom, in the order of behaviour.md."""
 
+from apportion.model.curves import Points
 from apportion.model.jobs import Job
 from apportion.model.plan import Decision, Grant, Outcome
 from apportion.model.policy import Policy
@@ -38,6 +39,28 @@ def test_a_running_lender_grows_into_its_nominal_quota() -> None:
     decision = decided(borrower, owner, queues=LAB)
     assert target(decision, "owner").replicas == 8
     assert target(decision, "borrower").replicas == 8
+
+
+def heavy(low: int = 2) -> Job:
+    """A borrower of 14 accelerators, 6 of them not its queue's own, that values each of them highly."""
+    return running(job("borrower", low, 16, queue_name="heavy"), {"h100-0": 8, "h100-1": 6})
+
+
+UNEVEN = (LAB[0], queue("heavy", quota(8), cohort="lab", weight=100.0))
+
+
+def test_a_running_lender_grows_although_the_borrower_would_make_more_of_it() -> None:
+    owner = running(job("owner", 2, 8, queue_name="mine"), {"h100-1": 2})
+    decision = decided(heavy(), owner, queues=UNEVEN)
+    assert target(decision, "owner").replicas == 8
+    assert target(decision, "borrower").replicas == 8
+
+
+def test_nobody_is_held_back_for_growth_that_is_worth_nothing() -> None:
+    owner = running(job("owner", 2, 8, queue_name="mine", curve=Points(((2, 1.0), (8, 1.0)))), {"h100-1": 2})
+    decision = decided(heavy(), owner, queues=UNEVEN)
+    assert target(decision, "owner").replicas == 2
+    assert target(decision, "borrower").replicas == 14
 
 
 def test_borrowed_admissions_go_when_surplus_is_not_enough_youngest_first() -> None:

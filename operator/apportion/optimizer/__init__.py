@@ -3,7 +3,7 @@
 from apportion.optimizer.check import Use, promised_use, quota_breaches, violations
 from apportion.optimizer.packing import Placement, Sketch, place
 from apportion.optimizer.process import warm
-from apportion.optimizer.solve import solve
+from apportion.optimizer.solve import solve, would_grow
 from apportion.optimizer.staying import departing, survivors
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "survivors",
     "violations",
     "warm",
+    "would_grow",
 ]

@@ -1,12 +1,13 @@
 """solve(snapshot, policy) -> Plan: the whole way from a snapshot to a plan that was checked and placed."""
 
 import time
+from collections.abc import Iterable, Set
 from dataclasses import replace
 
 import numpy as np
 
 from apportion.model.eligibility import current_grant
-from apportion.model.jobs import Job
+from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import Allocation, Plan, Price, Status
 from apportion.model.policy import Policy
 from apportion.model.snapshot import Snapshot
@@ -22,6 +23,9 @@ from apportion.optimizer.solving import Solvers
 from apportion.optimizer.stages import staged
 from apportion.optimizer.staying import Ground
 from apportion.optimizer.value import terms_of
+
+PROMISE = 100.0  # what a promise weighs in a relaxation, in units of the most valuable option
+NEXT_TO_NOTHING = 1e-6  # of a job: rounding of a relaxation
 
 
 def solve(snapshot: Snapshot, policy: Policy) -> Plan:
@@ -49,20 +53,34 @@ def kept(snapshot: Snapshot, warning: str) -> Plan:
     return Plan(allocations, 0.0, 0.0, Status.KEPT, "kept", warnings=(warning,))
 
 
+def would_grow(snapshot: Snapshot, policy: Policy, keys: Iterable[JobKey]) -> bool:
+    """Would the relaxation of the program give any of these running jobs more replicas than it has?
+
+    It takes an eighth of a solve or less. A yes may be wrong, since integers decide; a no means that what is scarce is
+    worth more to others. Yes too where nothing could be found out; solve() says why.
+    """
+    try:
+        return _Round(snapshot, policy).would_grow(set(keys))
+    except Exception:
+        return True
+
+
 class _Round:
-    """One solve: what its steps share."""
+    """One program: what it is made of, and the steps to a plan."""
 
     def __init__(self, snapshot: Snapshot, policy: Policy) -> None:
         self.snapshot, self.policy = snapshot, policy
         self.candidates = [job for job in snapshot.jobs if terms_of(snapshot, job).candidate]
         self.choices = [job for job in self.candidates if not terms_of(snapshot, job).pinned]
-        self.cells = cells_of(snapshot)
         self.solvers = Solvers(policy.solver)
+        cells = cells_of(snapshot)
+        self.ground = Ground(snapshot, cells)
+        self.found = options(snapshot, policy, cells, self.choices)
+        self.limits = rows(snapshot, self.found, cells, Placer(self.ground).free)
+        self.sizes = np.array([group.size for group in self.found.groups], dtype=np.int64)
 
     def plan(self) -> Plan:
-        ground = Ground(self.snapshot, self.cells)
-        found = options(self.snapshot, self.policy, self.cells, self.choices)
-        limits = rows(self.snapshot, found, self.cells, Placer(ground).free)
+        ground, found, limits = self.ground, self.found, self.limits
         gap = max(0.0, self.policy.solver.gap)
         problem, start = staged(found, limits, self.solvers, gap)
         best = shared(problem, start, self.solvers, Target(gap, _constant(problem)))
@@ -73,6 +91,19 @@ class _Round:
             # Nodes could not hold what the stages had counted on: the best plan need not reach it either.
             best = replace(best, bound=max(best.bound, _unstaged(problem, limits).bound(best.prices[: len(limits)])))
         return self._plan(problem, best, assignment, found, best.value - float(problem.value @ x))
+
+    def would_grow(self, keys: Set[JobKey]) -> bool:
+        found, columns = self.found, self.found.columns
+        problem = Problem(found, self.limits, self.sizes, np.zeros_like(self.sizes), columns.reduced <= 0)
+        promised_to = np.array([group.keeps > 0 for group in found.groups], dtype=np.bool_)
+        worth = columns.value + PROMISE * float(columns.value.max(initial=1.0)) * promised_to[columns.group]
+        relaxed = self.solvers.relax(problem, np.flatnonzero(problem.offered), worth)
+        if relaxed is None:
+            return True
+        asking = np.array([any(job.key in keys for job in group.members) for group in found.groups], dtype=np.bool_)
+        have = np.array([group.current.replicas for group in found.groups], dtype=np.int64)
+        more = asking[columns.group] & (columns.replicas > have[columns.group])
+        return bool(relaxed.x[more].sum() > NEXT_TO_NOTHING)
 
     def _plan(self, problem: Problem, best: Shared, assignment: Assignment, found: Options, moved: float) -> Plan:
         columns = found.columns

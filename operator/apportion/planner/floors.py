@@ -49,9 +49,10 @@ class Floors:
         return True
 
     def take(self, changes: Mapping[JobKey, Grant]) -> None:
+        self._used.subtract(self._use({key: self._grants.get(key, NOTHING) for key in changes}))
+        self._used.update(self._use(changes))
         self._grants.update(changes)
         self._sketch.take(changes)
-        self._used = self._use(self._grants)
         self._promised = {}
 
     def _use(self, grants: Mapping[JobKey, Grant]) -> "Counter[tuple[str, str | None, bool]]":
