@@ -1,0 +1,130 @@
+"""What a round's taking works with: who has what, what was promised, what would fit."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from apportion.model.eligibility import accepts, current_grant, eligible, request_on, room, speed
+from apportion.model.flavors import Flavor
+from apportion.model.jobs import Job, JobKey
+from apportion.model.plan import Grant
+from apportion.model.queues import Queue
+from apportion.model.snapshot import Snapshot, Terms
+from apportion.planner.floors import Floors
+from apportion.planner.queueing import Usage, cohort_members, nominal, proportional, usage
+
+
+def queued_since(job: Job) -> float:
+    return job.memory.queued_since or job.created
+
+
+class Ledger:
+    """Mutable while a round's rights are worked out, and gone with it.
+
+    `used` counts what runs and what was promised; `reclaimed` what borrowers must give back; `taken` says for each job
+    that may lose its minimum who takes it; `promised` are the waiting jobs that were promised theirs. `floors` answers
+    what fits if everybody has but what they must, `present` what fits beside what everybody has.
+    """
+
+    def __init__(self, snapshot: Snapshot, terms: dict[JobKey, Terms]) -> None:
+        self.snapshot = snapshot
+        self.terms = terms
+        self.jobs = {job.key: job for job in snapshot.jobs}
+        self.current = {job.key: current_grant(job) for job in snapshot.jobs if terms[job.key].candidate}
+        self.queues = {queue.name: queue for queue in snapshot.queues}
+        self.members = cohort_members(snapshot.queues)
+        self.cohort = {queue.name: name for name, group in self.members.items() for queue in group}
+        self.used: Usage = usage(self.jobs.values(), self.current)
+        self.taken: dict[JobKey, str] = {}
+        self.promised: set[JobKey] = set()
+        self.reclaimed: Usage = defaultdict(int)
+        here = replace(snapshot, terms=terms)
+        self.floors = Floors(here, self._floor_grants())
+        self.present = Floors(here, {key: grant for key, grant in self.current.items() if grant.replicas})
+        self._room: dict[str, int] = {}
+        self._startable: dict[tuple[object, str], bool] = {}
+
+    def choices(self, job: Job) -> list[Flavor]:
+        """Flavors that the job could start on, fastest first."""
+        barred = self.terms[job.key].barred
+        able = [
+            flavor
+            for flavor in self.snapshot.flavors
+            if flavor.name not in barred and accepts(job, flavor) and self._has_nodes(job, flavor)
+        ]
+        return sorted(able, key=lambda flavor: (-speed(job, flavor), flavor.name))
+
+    def _has_nodes(self, job: Job, flavor: Flavor) -> bool:
+        if (job.nodes, flavor.name) not in self._startable:
+            self._startable[job.nodes, flavor.name] = bool(eligible(job, flavor, self.snapshot.nodes))
+        return self._startable[job.nodes, flavor.name]
+
+    def within_nominal(self, job: Job, queue: str, flavor: Flavor) -> bool:
+        known = self.queues.get(queue)
+        need = job.minimum * job.per_replica
+        return known is not None and self.used[queue, flavor.name] + need <= nominal(known, flavor.name)
+
+    def borrowed(self, queue: Queue, flavor: str) -> int:
+        return self.used[queue.name, flavor] - nominal(queue, flavor) - self.reclaimed[queue.name, flavor]
+
+    def running_in(self, queue: str, flavor: str) -> list[Job]:
+        """Jobs that could give something: lowest class first, then the youngest grant."""
+        running = [
+            self.jobs[key]
+            for key, grant in self.current.items()
+            if grant.replicas and grant.flavor == flavor and self.jobs[key].queue_name == queue
+            if not self.terms[key].pinned and key not in self.taken
+        ]
+        return sorted(running, key=lambda job: (job.priority, -queued_since(job), job.key))
+
+    def past_min_runtime(self, job: Job) -> bool:
+        return job.admission is not None and self.snapshot.now >= job.admission.since + job.min_runtime_seconds
+
+    def surplus(self, borrowers: Sequence[Queue], flavor: Flavor) -> dict[JobKey, Grant]:
+        """Borrowers' jobs at their minimums: a reclaim is stronger than minRuntime."""
+        return {
+            job.key: Grant(flavor.name, job.minimum)
+            for queue in borrowers
+            for job in self.running_in(queue.name, flavor.name)
+            if self.current[job.key].replicas > job.minimum
+        }
+
+    def take(self, changes: Mapping[JobKey, Grant]) -> None:
+        self.floors.take(changes)
+        self.present.take(changes)
+
+    def divide(self, amount: int, flavor: Flavor, borrowers: Sequence[Queue]) -> None:
+        """What the borrowers must give back of one flavor, in proportion to what each has borrowed.
+
+        What is free, or unused quota of the cohort, is taken first.
+        """
+        if not borrowers:
+            return
+        members = self.members[self.cohort[borrowers[0].name]]
+        unused = sum(nominal(queue, flavor.name) - self.used[queue.name, flavor.name] for queue in members)
+        need = max(0, amount - max(0, min(unused, self.unoccupied(flavor))))
+        borrowed = {queue.name: max(0, self.borrowed(queue, flavor.name)) for queue in borrowers}
+        for name, cut in proportional(need, borrowed).items():
+            self.reclaimed[name, flavor.name] += cut
+
+    def unoccupied(self, flavor: Flavor) -> int:
+        """Accelerators of the flavor that no job has or was promised."""
+        if flavor.name not in self._room:
+            free = room(self.snapshot)
+            here = [free[node.name] for node in self.snapshot.nodes if node.flavor == flavor.name and node.placeable]
+            self._room[flavor.name] = sum(request_on(amounts, flavor) for amounts in here)
+        return self._room[flavor.name] - sum(count for (_, name), count in self.used.items() if name == flavor.name)
+
+    def _floor_grants(self) -> dict[JobKey, Grant]:
+        floors = {}
+        for key, grant in self.current.items():
+            terms = self.terms[key]
+            if grant.replicas:
+                kept = grant.replicas if terms.pinned else min(grant.replicas, terms.keeps)
+                floors[key] = Grant(grant.flavor, kept)
+        return floors
+
+    def release(self, keys: Iterable[JobKey]) -> None:
+        """From now on these jobs are held to their minimums alone: a reclaim is stronger than minRuntime."""
+        for key in keys:
+            self.terms[key] = replace(self.terms[key], keeps=self.jobs[key].minimum, free_to_change=True)

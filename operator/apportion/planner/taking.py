@@ -1,0 +1,226 @@
+"""Room for those who wait: whose surplus, and then whose minimum, goes for whom (behaviour.md, who may take)."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from apportion.model.eligibility import accepts
+from apportion.model.flavors import Flavor
+from apportion.model.jobs import Job, JobKey
+from apportion.model.plan import NOTHING, Grant
+from apportion.model.queues import Queue
+from apportion.planner.ledger import Ledger, queued_since
+from apportion.planner.queueing import nominal
+
+
+def make_room(ledger: Ledger) -> None:
+    """Go through the waiting jobs in their order; promise a minimum to each that may have one, at the least cost."""
+    _Taking(ledger).all()
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """A waiting job that asks for its minimum on a flavor; `borrowers` use quota that is its queue's."""
+
+    job: Job
+    flavor: Flavor
+    borrowers: Sequence[Queue]
+
+    @property
+    def accelerators(self) -> int:
+        return self.job.minimum * self.job.per_replica
+
+    @property
+    def mine(self) -> dict[JobKey, Grant]:
+        return {self.job.key: Grant(self.flavor.name, self.job.minimum)}
+
+
+class _Taking:
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self._seniors = self._waiting()
+        self._refused: set[tuple[object, ...]] = set()
+        self._wishes: dict[tuple[str, str], list[tuple[int, JobKey]]] = {}
+
+    def all(self) -> None:
+        for job in self._seniors:
+            self._make_room(job)
+
+    def _make_room(self, job: Job) -> None:
+        for flavor in self.ledger.choices(job):
+            kind = self._kind(job, flavor)
+            if kind in self._refused:
+                continue
+            borrowers = self._borrowers(job, flavor)
+            lower = self._lower_classes(job, flavor)
+            if not borrowers and not lower and not self._rivals(job, flavor):
+                continue
+            if self._met(_Claim(job, flavor, borrowers), lower):
+                return
+            self._refused.add(kind)
+
+    def _met(self, claim: _Claim, lower: Sequence[Job]) -> bool:
+        """Promise the minimum if there is, or can be made, room; False: not on this flavor."""
+        floors, mine = self.ledger.floors, claim.mine
+        surplus = self.ledger.surplus(claim.borrowers, claim.flavor)
+        if self.ledger.present.fits(mine):
+            if not self._displaces_senior(claim.job, mine):
+                self._admit(claim)
+            return True
+        if floors.fits(mine):
+            if claim.borrowers:
+                self._grant(claim, surplus, {})
+            return True
+        if surplus and floors.fits({**mine, **surplus}):
+            self._grant(claim, surplus, {})
+            return True
+        victims = [*self._borrowed_admissions(claim.borrowers, claim.flavor), *lower]
+        chosen = self._fewest(mine, surplus, victims)
+        if chosen is None:
+            return False
+        self._grant(claim, surplus, chosen)
+        return True
+
+    def _kind(self, job: Job, flavor: Flavor) -> tuple[object, ...]:
+        """Jobs that ask for the same get the same answer, until something was taken or promised."""
+        requests = tuple(sorted(job.requests.items()))
+        terms = self.ledger.terms[job.key]
+        return (flavor.name, job.queue_name, job.priority, job.minimum, job.per_replica, job.nodes, requests, terms)
+
+    def _displaces_senior(self, job: Job, mine: dict[JobKey, Grant]) -> bool:
+        """Would a promise to the job shut out a waiting one of a higher class of its queue, which has room now?
+
+        That one would take the room back at once, and the two would change places for ever.
+        """
+        for senior in self._seniors:
+            if senior.priority <= job.priority:
+                break
+            if senior.queue_name != job.queue_name or senior.key in self.ledger.promised:
+                continue
+            for flavor in self.ledger.choices(senior):
+                theirs = {senior.key: Grant(flavor.name, senior.minimum)}
+                kind = ("senior", *self._kind(senior, flavor))
+                if kind in self._refused:
+                    continue
+                if not self.ledger.present.fits(theirs):
+                    self._refused.add(kind)
+                elif not self.ledger.present.fits({**theirs, **mine}):
+                    return True
+        return False
+
+    def _borrowers(self, job: Job, flavor: Flavor) -> list[Queue]:
+        """Queues of the cohort that use more than their own while this job's queue has nominal quota left."""
+        assert job.queue_name is not None
+        queue = self.ledger.queues.get(job.queue_name)
+        if queue is None:
+            return []
+        if not self.ledger.within_nominal(job, queue.name, flavor):
+            return []
+        return [
+            other
+            for other in self.ledger.members[self.ledger.cohort[queue.name]]
+            if self.ledger.borrowed(other, flavor.name) > 0
+        ]
+
+    def _rivals(self, job: Job, flavor: Flavor) -> bool:
+        """Does a waiting job of another queue want to borrow what this one may have of its own queue's nominal quota?
+
+        Without this an eviction would be for nothing: the evicted borrower and the owner would wait as equals.
+        """
+        mine = job.queue_name or ""
+        if not self.ledger.within_nominal(job, mine, flavor):
+            return False
+        return any(
+            self._largest_wish(other.name, flavor)
+            > nominal(other, flavor.name) - self.ledger.used[other.name, flavor.name]
+            for other in self.ledger.members.get(self.ledger.cohort.get(mine, ""), ())
+            if other.name != mine
+        )
+
+    def _largest_wish(self, queue: str, flavor: Flavor) -> int:
+        """Accelerators that the largest minimum asks for, of all in the queue who wait and were promised nothing."""
+        if (queue, flavor.name) not in self._wishes:
+            waiting = (job for job in self._seniors if job.queue_name == queue and accepts(job, flavor))
+            self._wishes[queue, flavor.name] = sorted((job.minimum * job.per_replica, job.key) for job in waiting)
+        wishes = self._wishes[queue, flavor.name]
+        while wishes and wishes[-1][1] in self.ledger.promised:
+            wishes.pop()
+        return wishes[-1][0] if wishes else 0
+
+    def _lower_classes(self, job: Job, flavor: Flavor) -> list[Job]:
+        """Preemptible jobs of a lower class of the same queue, past their minRuntime."""
+        assert job.queue_name is not None
+        return [
+            other
+            for other in self.ledger.running_in(job.queue_name, flavor.name)
+            if other.preemptible and other.priority < job.priority and self.ledger.past_min_runtime(other)
+        ]
+
+    def _borrowed_admissions(self, borrowers: Sequence[Queue], flavor: Flavor) -> list[Job]:
+        """Admissions that stand on borrowed quota, lowest class and youngest first over all borrowers."""
+        standing: list[Job] = []
+        for queue in borrowers:
+            left = self.ledger.borrowed(queue, flavor.name)
+            for job in self.ledger.running_in(queue.name, flavor.name):
+                left -= max(0, self.ledger.current[job.key].replicas - job.minimum) * job.per_replica
+            for job in self.ledger.running_in(queue.name, flavor.name):
+                if left <= 0:
+                    break
+                if job.preemptible:
+                    standing.append(job)
+                    left -= job.minimum * job.per_replica
+        return sorted(standing, key=lambda job: (job.priority, -queued_since(job), job.key))
+
+    def _fewest(
+        self, mine: dict[JobKey, Grant], surplus: dict[JobKey, Grant], victims: Sequence[Job]
+    ) -> dict[JobKey, Grant] | None:
+        """The shortest run of victims that makes room, less those that turn out not to be needed."""
+
+        def enough(gone: Iterable[JobKey]) -> bool:
+            return self.ledger.floors.fits({**surplus, **dict.fromkeys(gone, NOTHING), **mine})
+
+        keys = [victim.key for victim in victims]
+        if not keys or not enough(keys):
+            return None
+        least, most = 1, len(keys)
+        while least < most:
+            middle = (least + most) // 2
+            least, most = (least, middle) if enough(keys[:middle]) else (middle + 1, most)
+        gone = keys[:most]
+        for key in gone[:-1]:
+            fewer = [other for other in gone if other != key]
+            if enough(fewer):
+                gone = fewer
+        return dict.fromkeys(gone, NOTHING)
+
+    def _grant(self, claim: _Claim, surplus: dict[JobKey, Grant], gone: dict[JobKey, Grant]) -> None:
+        job = claim.job
+        self._take({**surplus, **gone})
+        self.ledger.release(surplus)
+        for key in gone:
+            self.ledger.terms[key] = replace(self.ledger.terms[key], keeps=0, free_to_change=True)
+            self.ledger.taken[key] = f"{job.key} of queue {job.queue_name} (class {job.priority}) takes its place"
+        self.ledger.divide(claim.accelerators, claim.flavor, claim.borrowers)
+        self._admit(claim)
+
+    def _admit(self, claim: _Claim) -> None:
+        """From now on the job's minimum is promised like that of a running one."""
+        job, ledger = claim.job, self.ledger
+        assert job.queue_name is not None
+        self._take(claim.mine)
+        ledger.terms[job.key] = replace(ledger.terms[job.key], keeps=job.minimum)
+        ledger.promised.add(job.key)
+        ledger.used[job.queue_name, claim.flavor.name] += claim.accelerators
+
+    def _waiting(self) -> list[Job]:
+        """Pending candidates: highest class first, then who has waited longest."""
+        ledger = self.ledger
+        waiting = [
+            ledger.jobs[key]
+            for key, grant in ledger.current.items()
+            if grant.replicas == 0 and not ledger.terms[key].pinned and ledger.jobs[key].queue_name is not None
+        ]
+        return sorted(waiting, key=lambda job: (-job.priority, queued_since(job), job.key))
+
+    def _take(self, changes: dict[JobKey, Grant]) -> None:
+        self.ledger.take(changes)
+        self._refused.clear()
