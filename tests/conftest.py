@@ -1,6 +1,7 @@
 """The real control plane for every folder of tests: one that all of them share, in one process of pytest."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,20 +10,40 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from controlplane import programs
+from controlplane.components import Options
 from controlplane.plane import Plane
 
-PLANE_TESTS = "tests/controlplane/"
+PLANE_TESTS = re.compile(r"^tests/controlplane/|\[real(-[^]]*)?\]$")
+"""Those of that folder, and those of other folders that are for the sandbox and for the real control plane."""
+# Tests wait for pods to leave a node that is not ready.
+OPTIONS = Options(not_ready_seconds=1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--all-on-real", action="store_true", help="run on the real control plane also what takes too long for each run"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip on the real control plane what is marked `long`, whose reason tells why that loses little."""
+    if config.getoption("all_on_real"):
+        return
+    for item in items:
+        mark = item.get_closest_marker("long")
+        if mark is not None and PLANE_TESTS.search(item.nodeid):
+            item.add_marker(pytest.mark.skip(reason=f"{mark.kwargs['reason']}; --all-on-real runs it"))
 
 
 class OnePlane(LoadScopeScheduling):  # type: ignore[misc]
-    """Each test goes to the worker that is free, but those of tests/controlplane all to one.
+    """Each test goes to the worker that is free, but those on the real control plane all to one.
 
     A plane takes 0.7 GB and a core for seconds, so there shall not be one in each worker. The mark xdist_group would
     say the same, but with pytest 9.2 pytest-xdist 3.8 ignores it (issue 1386 of pytest-xdist).
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return PLANE_TESTS if nodeid.startswith(PLANE_TESTS) else nodeid
+        return "the real control plane" if PLANE_TESTS.search(nodeid) else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -62,5 +83,5 @@ def skip_unless_possible(*needed: programs.Program) -> None:
 @pytest.fixture(scope="session")
 def real_plane(plane_programs: programs.Say, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
     """A real control plane that all tests of this process share: nodes and namespaces are each test's own."""
-    with Plane(tmp_path_factory.mktemp("real-plane"), say=plane_programs) as plane:
+    with Plane(tmp_path_factory.mktemp("real-plane"), OPTIONS, plane_programs) as plane:
         yield plane

@@ -35,6 +35,8 @@ class Options:
     node_lease_seconds: int = 40
     # A node that is silent for so long becomes NotReady. Must exceed the heartbeats' distance by far.
     node_grace_seconds: int = 50
+    # How long pods bear a node that is not ready, unless they say it themselves.
+    not_ready_seconds: int = 300
     # Events are deleted after this time; they are most of what etcd holds in a long run.
     event_ttl_seconds: int = 3600
 
@@ -128,6 +130,8 @@ def apiserver(plan: Blueprint) -> list[str]:
         "--endpoint-reconciler-type=none",
         # Watches never end by themselves: without it SIGTERM would wait a minute for them.
         "--shutdown-watch-termination-grace-period=1s",
+        f"--default-not-ready-toleration-seconds={plan.options.not_ready_seconds}",
+        f"--default-unreachable-toleration-seconds={plan.options.not_ready_seconds}",
         f"--event-ttl={plan.options.event_ttl_seconds}s",
         f"--audit-policy-file={AUDIT_POLICY}",
         f"--audit-log-path={plan.audit_log}",

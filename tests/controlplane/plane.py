@@ -80,6 +80,13 @@ class Plane:
         """An outage: requests are refused until `start_apiserver`."""
         self.apiserver.stop()
 
+    def restart_controllers(self) -> None:
+        """The garbage collector looks for new kinds of objects when it starts, and then every 30 s only: until it has
+        found a kind, what objects of that kind own outlives them."""
+        process = next(each for each in self.processes if each.name == "kube-controller-manager")
+        process.stop()
+        process.start()
+
     def compact(self) -> int:
         """Make etcd forget all but the newest state, and return its revision.
 

@@ -10,23 +10,26 @@ from typing import Any
 
 from apportion.kube import kinds
 from apportion.kube.client import Api, Refused, connect
-from apportion.kube.kinds import Kind
 from apportion.sandbox import gpu_node, node
-from integration.manifests import GROUP_VERSION, Obj, deployment, namespace, training_job
+from integration.manifests import (
+    DEFINITION,
+    GROUP_VERSION,
+    MERGE_PATCH,
+    QUOTA,
+    SERVICE_ACCOUNT,
+    Obj,
+    deployment,
+    namespace,
+    training_job,
+)
 from integration.operator_process import Operator, is_ready
 from integration.plane import ControlPlane
-from integration.reading import matches, seen_of
+from integration.reading import condition, matches, seen_of
 from integration.waiting import PATIENCE_SECONDS, until
 
-MERGE_PATCH = "application/merge-patch+json"
-QUOTA = Kind("ResourceQuota", "", "v1", "resourcequotas")
-CRD = Kind("CustomResourceDefinition", "apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False)
 KINDS = {
     **kinds.BY_NAME,
-    QUOTA.name: QUOTA,
-    CRD.name: CRD,
-    kinds.EVENT.name: kinds.EVENT,
-    kinds.LEASE.name: kinds.LEASE,
+    **{kind.name: kind for kind in (QUOTA, SERVICE_ACCOUNT, DEFINITION, kinds.EVENT, kinds.LEASE)},
 }
 
 
@@ -106,15 +109,24 @@ class Cluster:
             index = sum(1 for kind, _ in self.made if kind == "Node")
             made = gpu_node(f"node-{self.token}-{index}", product or self.product, gpus, more.get("taints"))
             made["metadata"]["labels"].update(more.get("labels", {}))
-            await self.apply(made)
-            names.append(made["metadata"]["name"])
+            names.append(await self._join(made))
         return names
 
     async def plain_node(self) -> str:
         """A node without accelerators."""
-        made = node(f"plain-{self.token}-{len(self.made)}")
-        await self.apply(made)
-        return str(made["metadata"]["name"])
+        return await self._join(node(f"plain-{self.token}-{len(self.made)}"))
+
+    async def _join(self, manifest: Obj) -> str:
+        name: str = manifest["metadata"]["name"]
+        await self.apply(self.plane.with_kubelet(manifest))
+
+        async def ready() -> bool:
+            found = await self.get("Node", name)
+            taints = [taint["key"] for taint in found["spec"].get("taints", [])]
+            return condition(found, "Ready").get("status") == "True" and "node.kubernetes.io/not-ready" not in taints
+
+        await self.until(ready, f"node {name} is ready")
+        return name
 
     async def submit(self, name: str, replicas: tuple[int, int] = (1, 1), gpus: int = 1, **spec: Any) -> Any:
         """Create a TrainingJob with an embedded template; see `training_job`."""
@@ -269,6 +281,11 @@ class Cluster:
     async def settle_in(self) -> None:
         await self.api.request("POST", "/api/v1/namespaces", {}, namespace(self.namespace))
 
+        async def admits_pods() -> bool:
+            return await self.get("ServiceAccount", "default") is not None
+
+        await until(admits_pods, "the namespace has its default ServiceAccount")
+
     async def clean(self) -> None:
         """Take away all that the test made, and wait until the operators' world is empty again."""
         for job in await self.all("TrainingJob"):
@@ -324,9 +341,8 @@ async def operating(
 
 
 async def set_ready(cluster: Cluster, name: str, ready: bool) -> None:
-    """A node's kubelet reports, or stops to be well."""
-    said = {"type": "Ready", "status": "True" if ready else "False", "reason": "Test", "message": "set by a test"}
-    await cluster.patch("Node", name, {"status": {"conditions": [said]}}, "status", manager="kubelet")
+    """A node's kubelet reports that it is well, or that it is not."""
+    await cluster.plane.report(cluster.api, name, ready)
 
 
 async def cordon(cluster: Cluster, name: str, cordoned: bool = True) -> None:

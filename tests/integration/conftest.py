@@ -1,7 +1,8 @@
-"""Fixtures: a control plane with an operator that a test session shares, planes for tests that need their own, and a
-bare sandbox."""
+"""Fixtures: a control plane with an operator that a test session shares, planes for tests that need their own, both of
+each kind, and a bare sandbox."""
 
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -10,41 +11,41 @@ import pytest
 from apportion.sandbox import Sandbox
 from integration.bare_client import Api
 from integration.cluster import Cluster, cluster_on
-from integration.operator_process import Operator, is_ready
+from integration.operator_process import is_ready
 from integration.plane import ControlPlane
+from integration.real_plane import RealPlane
+from integration.sandbox_plane import SandboxPlane
+from integration.stage import MakePlane, Stage
+
+PLANES = ("sandbox", "real")
 
 
-@pytest.fixture(scope="session")
-def shared_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    plane = ControlPlane(tmp_path_factory.mktemp("shared-plane"))
-    plane.start()
-    yield plane
-    plane.stop()
-
-
-@pytest.fixture(scope="session")
-def shared_operator(shared_plane: ControlPlane) -> Iterator[Operator]:
-    operator = Operator(shared_plane.operators_kubeconfig, shared_plane.folder)
-    operator.start()
-    yield operator
-    operator.stop()
+@pytest.fixture(scope="session", params=PLANES)
+def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Every test of an operator plays on both; where the real one cannot be, it is skipped and says why."""
+    real = request.param == "real"
+    make: MakePlane = SandboxPlane
+    if real:
+        make = partial(RealPlane, plane=request.getfixturevalue("real_plane"))
+    stage = Stage(tmp_path_factory.mktemp(f"shared-{request.param}"), make, single=real)
+    yield stage
+    stage.close()
 
 
 @pytest.fixture
-async def cluster(shared_plane: ControlPlane, shared_operator: Operator) -> AsyncIterator[Cluster]:
+async def cluster(stage: Stage) -> AsyncIterator[Cluster]:
     """A namespace and a GPU product of the test's own in a cluster where an operator runs; its nodes are the test's."""
-    assert shared_operator.alive, f"the operator ended:\n{shared_operator.log()}"
-    await is_ready(shared_operator)
-    async with cluster_on(shared_plane, shared_operator) as cluster:
+    plane, operator = stage.shared()
+    assert operator.alive, f"the operator ended:\n{operator.log()}"
+    await is_ready(operator)
+    async with cluster_on(plane, operator) as cluster:
         yield cluster
 
 
 @pytest.fixture
-def own_plane(tmp_path: Path) -> Iterator[ControlPlane]:
-    plane = ControlPlane(tmp_path)
-    plane.start()
-    yield plane
-    plane.stop()
+def own_plane(stage: Stage, tmp_path: Path) -> Iterator[ControlPlane]:
+    with stage.own(tmp_path) as plane:
+        yield plane
 
 
 @pytest.fixture

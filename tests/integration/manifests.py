@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from apportion.kube.kinds import Kind
 from apportion.sandbox.manifests import container
 
 Obj = dict[str, Any]
@@ -15,6 +16,14 @@ HOLD = "apportion.dev/hold"
 RETRY = "apportion.dev/retry"
 COMPLETED = "apportion.dev/completed"
 DECISION = "apportion.dev/decision"
+MERGE_PATCH = "application/merge-patch+json"
+
+QUOTA = Kind("ResourceQuota", "", "v1", "resourcequotas")
+SERVICE_ACCOUNT = Kind("ServiceAccount", "", "v1", "serviceaccounts")
+DEFINITION = Kind(
+    "CustomResourceDefinition", "apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False
+)
+CLUSTER_ROLE = Kind("ClusterRole", "rbac.authorization.k8s.io", "v1", "clusterroles", namespaced=False)
 
 
 def namespace(name: str) -> Obj:
@@ -89,3 +98,8 @@ def foreign_pod(space: str, name: str, gpus: int, **spec: Any) -> Obj:
         "metadata": {"name": name, "namespace": space, "annotations": pods},
         "spec": {"containers": [container(GPU, gpus)], "terminationGracePeriodSeconds": 30, **spec},
     }
+
+
+def readiness(ready: bool) -> Obj:
+    """The condition of a node, or of a pod, as a kubelet reports it."""
+    return {"type": "Ready", "status": "True" if ready else "False", "reason": "Test", "message": "set by a test"}

@@ -62,6 +62,7 @@ async def sized(cluster: Cluster) -> bool:
     return {one["metadata"]["name"]: one["spec"]["replicas"] for one in await cluster.all("Deployment")} == SIZES
 
 
+@pytest.mark.long(reason="80 s of starting operators; what each write does to a server is tested by the others")
 @pytest.mark.parametrize("after", [False, True], ids=["before-it-arrives", "before-its-reply"])
 async def test_kill_9_at_each_write_of_a_round_in_turn(own_cluster: Cluster, after: bool) -> None:
     """n is raised until the round is over before it is reached. A generation counts the changes of a spec."""
@@ -238,7 +239,9 @@ def weather(rng: random.Random) -> list[Fault]:
     return kinds
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(
+    "seed", [1, *(pytest.param(seed, marks=pytest.mark.long(reason="one weather of three")) for seed in (2, 3))]
+)
 async def test_through_a_wire_that_fails_at_random_everything_converges_and_nothing_is_lost(
     own_cluster: Cluster, seed: int
 ) -> None:

@@ -6,9 +6,8 @@ import socket
 from pathlib import Path
 
 from apportion.api.crds import crd_documents
-from integration.cluster import Cluster, cluster_on, operating
+from integration.cluster import Cluster, operating
 from integration.operator_process import Operator, is_ready, leads
-from integration.plane import ControlPlane
 from integration.waiting import until
 
 
@@ -45,25 +44,28 @@ async def test_probes_and_metrics_are_served(cluster: Cluster) -> None:
     assert len([name for name in names if name.startswith("apportion_")]) >= 10
 
 
-async def test_a_missing_definition_is_named_and_work_begins_when_it_is_installed(tmp_path: Path) -> None:
-    plane = ControlPlane(tmp_path, definitions=False)
-    plane.start()
-    try:
-        async with cluster_on(plane) as cluster, operating(cluster, ready=False) as operator:
-            sentence = await unready(operator, "CustomResourceDefinition", "queues.apportion.dev")
-            assert "trainingjobs.apportion.dev" in sentence
-            assert len(lines(operator, "CustomResourceDefinition")) == 1
-            assert (await operator.get("/healthz"))[0] == 200
+async def test_a_missing_definition_is_named_and_work_begins_when_it_is_installed(own_cluster: Cluster) -> None:
+    cluster = own_cluster
+    for definition in crd_documents():
+        await cluster.delete("CustomResourceDefinition", definition["metadata"]["name"])
 
-            for definition in crd_documents():
-                await cluster.apply(definition)
+    async def gone() -> bool:
+        return await cluster.get("CustomResourceDefinition", "trainingjobs.apportion.dev") is None
 
-            await is_ready(operator)
-            await cluster.nodes(1)
-            await cluster.submit("job")
-            await cluster.expect("job", phase="Running", granted=1)
-    finally:
-        plane.stop()
+    await cluster.until(gone, "the definitions are gone")
+    async with operating(cluster, ready=False) as operator:
+        sentence = await unready(operator, "CustomResourceDefinition", "queues.apportion.dev")
+        assert "trainingjobs.apportion.dev" in sentence
+        assert len(lines(operator, "CustomResourceDefinition")) == 1
+        assert (await operator.get("/healthz"))[0] == 200
+
+        for definition in crd_documents():
+            await cluster.apply(definition)
+
+        await is_ready(operator)
+        await cluster.nodes(1)
+        await cluster.submit("job")
+        await cluster.expect("job", phase="Running", granted=1)
 
 
 async def test_a_missing_right_is_named_by_verb_and_resource(own_cluster: Cluster) -> None:
