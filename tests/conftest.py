@@ -12,6 +12,7 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 from controlplane import programs
 from controlplane.components import Options
 from controlplane.plane import Plane
+from tools import missing
 
 PLANE_TESTS = re.compile(r"^tests/controlplane/|\[real(-[^]]*)?\]$")
 """Those of that folder, and those of other folders that are for the sandbox and for the real control plane."""
@@ -75,9 +76,7 @@ def helm(plane_programs: programs.Say) -> Path:
 def skip_unless_possible(*needed: programs.Program) -> None:
     """Where neither Go nor the built programs are, a developer's tests are skipped, and a merge's tests fail."""
     if reason := programs.why_not(*needed):
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
+        missing(reason)
 
 
 @pytest.fixture(scope="session")

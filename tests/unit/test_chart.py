@@ -6,9 +6,7 @@ checked anywhere, much of it on manifests/install.yaml, which is the chart at it
 
 import io
 import json
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from itertools import pairwise
@@ -24,6 +22,7 @@ from apportion.api.reference import reference_pages
 from apportion.config import Settings
 from apportion.kube.preflight import RIGHTS
 from apportion.metrics import Metrics
+from tools import tool
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm" / "apportion"
@@ -35,13 +34,6 @@ ALERTS = [
     rule for group in yaml.safe_load((CHART / "files/alerts.yaml").read_text())["groups"] for rule in group["rules"]
 ]
 DASHBOARD = json.loads((CHART / "files/dashboard.json").read_text())
-
-
-def tool(name: str) -> str:
-    found = os.environ.get(name.upper()) or shutil.which(name)
-    if not found:
-        pytest.skip(f"{name} is neither on the PATH nor named by ${name.upper()}")
-    return found
 
 
 def rendered(*settings: str) -> list[dict[str, Any]]:
