@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from apportion.model.jobs import Backoff, Block, Job, Pod, Workload
-from apportion.model.plan import Decision, Outcome
+from apportion.model.plan import NOTHING, Decision, Grant, Outcome
 from apportion.model.policy import Mode, Policy
 from apportion.planner import decide
-from builders import LONG_AGO, NOW, job, nodes, running, snapshot
+from builders import GPU, LONG_AGO, NOW, job, node, nodes, running, snapshot
 
 
 def decided(one: Job, on: int = 1, mode: Mode = Mode.ENFORCE, **fields: object) -> tuple[Decision, Outcome]:
@@ -248,10 +248,77 @@ def test_freeze_keeps_everything_and_admits_nothing() -> None:
     assert (fresh.granted.replicas, fresh.reason) == (0, "Frozen")
 
 
-def test_a_deployment_that_ran_before_is_adopted_without_a_restart() -> None:
-    base = running(job("one", 1, 4), {"h100-0": 2})
-    found = replace(base, memory=type(base.memory)(), workload=Workload("one", "w", 2, owned=False))
-    decision, outcome = decided(found, on=1)
-    assert outcome.granted.flavor == "h100"
-    assert outcome.granted.replicas >= 2
-    assert decision.round == 8
+def found_running(*bound: str, pending: int = 0) -> Job:
+    """A job that has just come, for a Deployment whose pods run on the slower flavor."""
+    base = running(job("one", 1, 4, min_runtime_seconds=300.0), dict.fromkeys(bound, 1), "a100", since=NOW - 10)
+    waiting = tuple(replace(base.pods[0], name=f"late-{at}", node=None, phase="Pending") for at in range(pending))
+    workload = Workload("one", "w", len(bound) + pending, owned=False)
+    return replace(base, pods=(*base.pods, *waiting), memory=type(base.memory)(), workload=workload)
+
+
+@pytest.mark.parametrize("pending", [0, 2])
+def test_a_deployment_that_ran_before_is_adopted_as_far_as_its_pods_are_bound(pending: int) -> None:
+    here = (*nodes(1), *nodes(2, flavor="a100"))
+    decision = decide(snapshot(found_running("a100-0", "a100-1", pending=pending), on=here), Policy())
+    assert decision.outcomes[0].current == NOTHING
+    assert decision.outcomes[0].granted.flavor == "a100"
+    assert decision.outcomes[0].granted.replicas >= 2
+    frozen = decide(snapshot(found_running("a100-0", "a100-1", pending=pending), on=here), Policy(mode=Mode.FREEZE))
+    assert frozen.outcomes[0].granted == Grant("a100", 2)
+
+
+def test_pods_on_two_flavors_are_nobodys_grant() -> None:
+    mixed = found_running("a100-0", "h100-0")
+    frozen = decide(snapshot(mixed, on=(*nodes(1), *nodes(1, flavor="a100"))), Policy(mode=Mode.FREEZE))
+    assert frozen.outcomes[0].granted == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("one", "seconds"),
+    [
+        (job("one", 9, 9), None),
+        (running(job("one", 1, 2, restart_seconds=600.0), {"h100-0": 1}, since=NOW - 60), 60.0),
+        (TWO, None),
+        (running(job("one", 1, 2, min_runtime_seconds=300.0), {"h100-0": 2}, since=NOW - 100), 200.0),
+    ],
+    ids=["never fits", "does not grow", "at its maximum", "min runtime"],
+)
+def test_a_round_comes_back_when_time_alone_may_change_something(one: Job, seconds: float | None) -> None:
+    assert decided(one)[0].recheck_after == seconds
+
+
+def test_a_waiting_job_is_looked_at_every_minute() -> None:
+    taken = (node("h100-0", foreign={GPU: 8}),)
+    assert decide(snapshot(job("one"), on=taken), Policy()).recheck_after == 60.0
+
+
+def test_the_scheduler_is_quoted_where_it_said_something() -> None:
+    waiting = tuple(
+        replace(TWO.pods[0], name=f"p{at}", node=None, phase="Pending", created=NOW - 100, unschedulable=said)
+        for at, said in enumerate(("", "0/1 nodes are available"))
+    )
+    _, outcome = decided(replace(TWO, pods=waiting))
+    assert "0/1 nodes are available" in outcome.memory.message or any(
+        "0/1 nodes are available" in c.message for c in outcome.memory.conditions
+    )
+
+
+def test_a_placement_that_failed_stays_told_while_the_flavor_rests() -> None:
+    waiting = tuple(replace(pod, node=None, phase="Pending", created=NOW - 100) for pod in TWO.pods)
+    _, first = decided(replace(TWO, pods=waiting))
+    assert condition(first, "Degraded") == (True, "PlacementFailed")
+    later = snapshot(replace(TWO, pods=(), memory=first.memory), on=nodes(1), now=NOW + 30)
+    outcome = decide(later, Policy()).outcomes[0]
+    assert condition(outcome, "Degraded") == (True, "PlacementFailed")
+    assert outcome.granted == NOTHING
+
+
+def test_failures_long_ago_do_not_lengthen_the_wait() -> None:
+    rested = replace(TWO.memory, backoff=(Backoff("h100", 5, NOW - 3700), Backoff("a100", 5, NOW - 3500)))
+    assert [entry.flavor for entry in decided(replace(TWO, memory=rested))[1].memory.backoff] == ["a100"]
+
+
+def test_capacity_counts_what_others_and_jobs_hold() -> None:
+    decision = decide(snapshot(TWO, on=(node("h100-0", foreign={GPU: 3}), node("x", placeable=False))), Policy())
+    row = next(row for row in decision.capacity if row.flavor == "h100")
+    assert (row.allocatable, row.others_use, row.jobs_use, row.free) == (8, 3, 2, 3)

@@ -1,11 +1,15 @@
 """Who may take from whom, in the order of behaviour.md."""
 
+import pytest
+
 from apportion.model.curves import Points
 from apportion.model.jobs import Job
 from apportion.model.plan import Decision, Grant, Outcome
 from apportion.model.policy import Policy
-from apportion.model.snapshot import Snapshot
+from apportion.model.snapshot import Snapshot, Terms
 from apportion.planner import decide
+from apportion.planner.queueing import proportional
+from apportion.planner.terms import settle
 from builders import NOW, job, node, nodes, queue, quota, running, snapshot
 
 
@@ -209,3 +213,41 @@ def test_nobody_borrows_what_an_owner_uses_of_its_own_quota() -> None:
     decision = decided(owner, firm, job("borrower", 1, 7, queue_name="mine"), on=3, queues=shares)
     assert target(decision, "owner").replicas == 2
     assert target(decision, "borrower").replicas == 0
+
+
+def test_each_owner_makes_room_of_its_own() -> None:
+    """What was promised to the first is not there for the second."""
+    whole = (queue("mine", quota(16), cohort="lab"), queue("yours", quota(0), cohort="lab"))
+    old = running(job("old", 8, 8, queue_name="yours", created=NOW - 5000), {"h100-0": 8})
+    young = running(job("young", 8, 8, queue_name="yours", created=NOW - 1000), {"h100-1": 8})
+    owners = [job(name, 8, 8, queue_name="mine") for name in ("first", "second")]
+    decision = decided(old, young, *owners, queues=whole)
+    assert [target(decision, name).replicas for name in ("old", "young", "first", "second")] == [0, 0, 8, 8]
+    assert {said(decision, name).reason for name in ("old", "young")} == {"Preempted"}
+
+
+@pytest.mark.parametrize(("on", "yours"), [((8, 4), 8 + 2), ((8, 8, 8), 8 + 6)], ids=["few nodes", "many nodes"])
+def test_a_queue_may_use_its_own_and_what_is_free_of_the_cohort(on: tuple[int, ...], yours: int) -> None:
+    mine = running(job("mine", 2, 8, queue_name="mine"), {"n0": 2})
+    theirs = running(job("theirs", 8, 8, queue_name="yours"), {"n0": 6, "n1": 2})
+    there = tuple(node(f"n{at}", gpus) for at, gpus in enumerate(on))
+    now = snapshot(mine, theirs, on=there, queues=LAB)
+    ceilings = {(c.queue, c.flavor): c.accelerators for c in settle(now, {j.key: Terms() for j in now.jobs}).standing}
+    assert ceilings["yours", "h100"] == yours
+    assert ceilings["mine", "h100"] == 8
+
+
+@pytest.mark.parametrize(
+    ("amount", "weights", "shares"),
+    [
+        (5, {"a": 6, "b": 3}, {"a": 3, "b": 2}),
+        (9, {"a": 1, "b": 1}, {"a": 1, "b": 1}),
+        (3, {"a": 0}, {"a": 0}),
+        (0, {"a": 2}, {"a": 0}),
+        (1, {"b": 2, "a": 2}, {"a": 1, "b": 0}),
+    ],
+)
+def test_proportional_division_by_largest_remainder(
+    amount: int, weights: dict[str, int], shares: dict[str, int]
+) -> None:
+    assert proportional(amount, weights) == shares

@@ -82,8 +82,8 @@ class Reasons:
 
     def _no_node(self, job: Job, able: Sequence[Flavor]) -> str:
         """All flavors exist; no placeable node of them takes the pod."""
-        flavor = able[0]
-        nodes = [node for node in self.snapshot.nodes if node.flavor in {f.name for f in able}]
+        names = {flavor.name for flavor in able}
+        nodes = [node for node in self.snapshot.nodes if node.flavor in names]
         if not nodes:
             return f"no node carries {', '.join(f.name for f in able)} now"
         matching = [node for node in nodes if job.nodes.labels_match(node.labels)]
@@ -91,13 +91,15 @@ class Reasons:
             rules = [f"{key}={value}" for key, value in job.nodes.selector]
             rules += [str(requirement) for requirement in job.nodes.requirements]
             rules += [str(r) for terms in job.nodes.alternatives for r in terms]
-            return f"none of {len(nodes)} nodes with {flavor.name} matches {'; '.join(rules)}"
+            return f"none of {len(nodes)} nodes with {_carried(nodes)} matches {'; '.join(rules)}"
         tolerating = [node for node in matching if any(selects(job, f, node) for f in able if f.name == node.flavor)]
         if not tolerating:
-            taint = job.nodes.untolerated(matching[0].taints, flavor.tolerations)
-            return f"the taint {taint} of the nodes with {flavor.name} is not tolerated"
+            first = matching[0]
+            taint = job.nodes.untolerated(first.taints, self.flavors[first.flavor or ""].tolerations)
+            return f"the taint {taint} of the nodes with {_carried(matching)} is not tolerated"
         node = tolerating[0]
-        return f"none of {len(tolerating)} nodes with {flavor.name} is placeable (node {node.name}: {node.why_not})"
+        there = f"none of {len(tolerating)} nodes with {_carried(tolerating)} is placeable"
+        return f"{there} (node {node.name}: {node.why_not})"
 
     def _eligible(self, job: Job, flavor: Flavor) -> tuple[Node, ...]:
         question = (flavor.name, job.nodes, job.resource, job.flavors)
@@ -229,6 +231,10 @@ class Reasons:
             nodes = self._eligible(job, flavor)
             self._slots[question] = sum(times_fitting(self.free[node.name], job.requests) for node in nodes)
         return self._slots[question]
+
+
+def _carried(nodes: Sequence[Node]) -> str:
+    return ", ".join(sorted({node.flavor for node in nodes if node.flavor}))
 
 
 def _free_after(snapshot: Snapshot, targets: Mapping[JobKey, Grant]) -> dict[str, dict[str, int]]:

@@ -1,0 +1,242 @@
+"""Why a job waits, why it does not grow, why it is not elsewhere: each reason in the case that it is for."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from apportion.model.jobs import Backoff, FlavorChoice, Job, Memory
+from apportion.model.plan import Decision, Outcome
+from apportion.model.policy import Policy
+from apportion.model.selection import NodeChoice, Requirement, Taint
+from apportion.planner import decide
+from apportion.planner.elsewhere import elsewhere
+from builders import GPU, LONG_AGO, NOW, job, node, nodes, queue, quota, running, snapshot
+
+
+def outcome_of(decision: Decision, name: str) -> Outcome:
+    return next(one for one in decision.outcomes if one.key.name == name)
+
+
+def waits(one: Job, *others: Job, on: tuple[Any, ...], **fields: Any) -> tuple[str, str]:
+    """Reason and message of a job that gets nothing."""
+    said = outcome_of(decide(snapshot(one, *others, on=on, **fields), Policy()), one.key.name)
+    assert said.target.replicas == 0
+    return said.reason, said.message
+
+
+def tpu(name: str) -> Job:
+    return replace(job(name, 1, 1), resource="google.com/tpu", requests={"google.com/tpu": 1, "pods": 1})
+
+
+def test_a_resource_that_nobody_offers() -> None:
+    assert waits(tpu("one"), on=nodes(1)) == (
+        "NoCompatibleFlavor",
+        "needs google.com/tpu; no node of the cluster offers it",
+    )
+
+
+@pytest.mark.parametrize(
+    ("where", "on", "says"),
+    [
+        (NodeChoice(selector=(("zone", "b"),)), nodes(3), "none of 3 nodes with h100 matches zone=b"),
+        (
+            NodeChoice(requirements=(Requirement("memory", "Gt", ("80",)),)),
+            (node("n", labels={"gpu": "h100", "memory": "40"}),),
+            "none of 1 nodes with h100 matches memory Gt 80",
+        ),
+        (
+            NodeChoice(selector=(("zone", "a"),)),
+            (
+                node("here", labels={"gpu": "h100", "zone": "a"}, taints=(Taint("team", "x"),)),
+                node("there", labels={"gpu": "h100", "zone": "b"}),
+            ),
+            "the taint team=x:NoSchedule of the nodes with h100 is not tolerated",
+        ),
+    ],
+    ids=["label", "requirement", "taint"],
+)
+def test_no_node_takes_the_pod(where: NodeChoice, on: tuple[Any, ...], says: str) -> None:
+    assert waits(job("one", nodes=where), on=on) == ("NoCompatibleFlavor", says)
+
+
+def test_nodes_of_another_flavor_are_not_counted() -> None:
+    on = (*nodes(2), *nodes(5, flavor="a100"))
+    only = job("one", flavors=(FlavorChoice("h100"),), nodes=NodeChoice(selector=(("zone", "b"),)))
+    assert waits(only, on=on)[1] == "none of 2 nodes with h100 matches zone=b"
+
+
+def test_nodes_that_are_not_ready_are_named() -> None:
+    on = (node("broken", placeable=False, why_not="NotReady"),)
+    assert waits(job("one"), on=on) == (
+        "NoCompatibleFlavor",
+        "none of 1 nodes with h100 is placeable (node broken: NotReady)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "says"),
+    [
+        (job("one", 5, 8, 4), "needs 5 replicas of 4 h100 at once; the empty cluster has room for 4"),
+        (job("one", 1, 1, 16), "needs 16 nvidia.com/gpu on one node; the largest with h100 has 8"),
+        (
+            replace(job("one", 1, 1), requests={GPU: 1, "cpu": 65_500, "pods": 1}),
+            "needs 65.5 cpu on one node; the largest with h100 has 64",
+        ),
+        (
+            replace(job("one", 1, 1), requests={GPU: 1, "memory": 2**40, "pods": 1}),
+            "needs 1.02e+03Gi memory on one node; the largest with h100 has 512Gi",
+        ),
+    ],
+    ids=["gang", "gpus", "cpu", "memory"],
+)
+def test_what_the_empty_cluster_could_not_hold(one: Job, says: str) -> None:
+    assert waits(one, on=nodes(2)) == ("GangTooLarge", says)
+
+
+def test_a_node_may_be_too_small_for_the_requests_together() -> None:
+    on = (
+        node("many", 8, allocatable={"cpu": 1000}),
+        node("fast", 1),
+    )
+    one = replace(job("one", 1, 1, 4), requests={GPU: 4, "cpu": 8000, "pods": 1})
+    assert waits(one, on=on) == (
+        "GangTooLarge",
+        "needs 4 h100 with 8 cpu on one node; no node with h100 has them together",
+    )
+
+
+@pytest.mark.parametrize(
+    ("queues", "says"),
+    [
+        ((queue("mine", quota(8, "a100")),), "queue mine lists no quota for h100"),
+        ((queue("mine", quota(2)),), "needs 4 h100; queue mine may use at most 2"),
+        (
+            (queue("mine", quota(2, borrow=1), cohort="lab"), queue("yours", quota(8), cohort="lab")),
+            "needs 4 h100; queue mine may use at most 3",
+        ),
+        (
+            (queue("mine", quota(2), cohort="lab"), queue("yours", quota(8, lend=1), cohort="lab")),
+            "needs 4 h100; queue mine may use at most 3",
+        ),
+    ],
+    ids=["unlisted", "nominal", "borrowing limit", "lending limit"],
+)
+def test_what_no_quota_could_ever_allow(queues: tuple[Any, ...], says: str) -> None:
+    assert waits(job("one", 4, 4, queue_name="mine"), on=nodes(1), queues=queues) == ("QuotaExceeded", says)
+
+
+def test_a_quota_that_is_full_now() -> None:
+    full = running(job("full", 2, 2, queue_name="mine"), {"h100-0": 2})
+    said = waits(job("one", 1, 1, queue_name="mine"), full, on=nodes(1), queues=(queue("mine", quota(2)),))
+    assert said == ("QuotaExceeded", "needs 1 h100; queue mine holds 2 of its 2")
+
+
+def test_a_cohort_that_is_full_now() -> None:
+    full = running(job("full", 4, 4, queue_name="yours"), {"h100-0": 4})
+    lab = (queue("mine", quota(1), cohort="lab"), queue("yours", quota(4), cohort="lab"))
+    said = waits(job("one", 2, 2, queue_name="mine"), full, on=nodes(1), queues=lab)
+    assert said == ("QuotaExceeded", "needs 2 h100; cohort lab holds 4 of its 5")
+
+
+def test_no_room_says_what_is_free_and_who_holds_the_rest() -> None:
+    full = running(job("full", 6, 6), {"h100-0": 6})
+    assert waits(job("one", 4, 4), full, on=nodes(1)) == (
+        "NoCapacity",
+        "needs 4 h100; 2 are free; namespace team holds 6",
+    )
+
+
+def test_free_accelerators_that_lie_apart_are_no_room() -> None:
+    first = running(job("first", 6, 6), {"h100-0": 6})
+    second = running(job("second", 6, 6), {"h100-1": 6})
+    assert waits(job("one", 1, 1, 4), first, second, on=nodes(2)) == (
+        "NoCapacity",
+        "needs 4 h100; 4 are free, but not whole: a replica needs 4 h100 with 1 cpu on one node",
+    )
+
+
+def test_a_flavor_in_back_off_is_the_reason() -> None:
+    rests = replace(job("one"), memory=Memory(backoff=(Backoff("h100", 1, NOW + 50),)))
+    assert waits(rests, on=nodes(1)) == (
+        "BackingOff",
+        "its pods could not be placed on h100; tried again after the back-off",
+    )
+
+
+def stays(one: Job, *others: Job, on: tuple[Any, ...], **fields: Any) -> tuple[str, str]:
+    """Reason and message of a running job that neither grows nor shrinks."""
+    said = outcome_of(decide(snapshot(one, *others, on=on, **fields), Policy()), one.key.name)
+    assert said.target == said.current
+    return said.reason, said.message
+
+
+TWO = {"h100-0": 2}
+
+
+def test_a_job_at_its_maximum() -> None:
+    assert stays(running(job("one", 1, 2), TWO), on=nodes(1)) == ("AtMaximum", "2 of at most 2 on h100")
+
+
+def test_a_job_that_is_held() -> None:
+    reason, message = stays(running(job("one", 1, 4, held=True), TWO), on=nodes(1))
+    assert (reason, message) == ("Held", "2 of at most 4: the annotation apportion.dev/hold keeps it as it is")
+
+
+def test_a_step_for_which_the_quota_is_missing() -> None:
+    mine = running(job("one", 1, 4, queue_name="mine"), TWO)
+    assert stays(mine, on=nodes(1), queues=(queue("mine", quota(2)),)) == (
+        "QuotaExceeded",
+        "2 of at most 4: the next step (3) needs 1 more h100; queue mine holds 2 of its 2",
+    )
+
+
+def test_a_step_beyond_what_may_be_borrowed() -> None:
+    mine = running(job("one", 1, 4, queue_name="mine"), TWO)
+    lab = (queue("mine", quota(1, borrow=1), cohort="lab"), queue("yours", quota(8), cohort="lab"))
+    assert stays(mine, on=nodes(1), queues=lab) == (
+        "QuotaExceeded",
+        "2 of at most 4: the next step (3) needs 1 more h100; queue mine holds 2 of its 1 and may borrow 1",
+    )
+
+
+def test_a_step_for_which_there_is_no_room() -> None:
+    other = running(job("other", 6, 6), {"h100-0": 6})
+    assert stays(running(job("one", 1, 4), TWO), other, on=nodes(1)) == (
+        "NoCapacity",
+        "2 of at most 4: the next step (3) needs 1 more h100; 0 are free; namespace team holds 8",
+    )
+
+
+def test_a_step_that_costs_more_than_it_earns() -> None:
+    young = running(job("one", 1, 4, restart_seconds=600.0), TWO, since=NOW - 60)
+    reason, message = stays(young, on=nodes(1))
+    assert reason == "NotWorthIt"
+    assert message.startswith("2 of at most 4: the next step (3) needs 1 more h100; that would earn less")
+
+
+def test_why_a_job_is_not_elsewhere() -> None:
+    one = running(job("one", 2, 4, 4), {"h100-0": 2})
+    on = (*nodes(2), node("a100-0", 4, "a100"))
+    world = snapshot(one, on=on)
+    decision = decide(world, Policy())
+    assert elsewhere(world, decision, one) == ["a100: 4 are free, the minimum needs 8 (relative speed 0.5)"]
+    roomy = replace(world, nodes=(*nodes(2), *nodes(1, flavor="a100")))
+    assert elsewhere(roomy, decide(roomy, Policy()), one) == [
+        "a100: 8 are free; at relative speed 0.5 the plan is worth more as it is"
+    ]
+    picky = replace(one, flavors=(FlavorChoice("h100"),))
+    assert elsewhere(roomy, decision, picky) == ["a100: not among the job's flavors"]
+    tied = replace(one, nodes=NodeChoice(selector=(("gpu", "h100"),)))
+    assert elsewhere(roomy, decision, tied) == ["a100: none of its nodes takes the pod now (labels, taints, readiness)"]
+    assert elsewhere(roomy, decision, tpu("one")) == []
+
+
+def test_a_waiting_job_is_told_about_every_flavor_that_it_could_use() -> None:
+    full = running(job("full", 8, 8, flavors=(FlavorChoice("h100"),)), {"h100-0": 8})
+    slow = running(job("slow", 6, 6, flavors=(FlavorChoice("a100"),)), {"a100-0": 6}, "a100")
+    on = (*nodes(1), *nodes(1, flavor="a100"))
+    assert waits(job("one", 4, 4, created=LONG_AGO), full, slow, on=on) == (
+        "NoCapacity",
+        "needs 4 a100; 2 are free; namespace team holds 6; or needs 4 h100; 0 are free; namespace team holds 8",
+    )
