@@ -230,11 +230,24 @@ def test_each_owner_makes_room_of_its_own() -> None:
 def test_a_queue_may_use_its_own_and_what_is_free_of_the_cohort(on: tuple[int, ...], yours: int) -> None:
     mine = running(job("mine", 2, 8, queue_name="mine"), {"n0": 2})
     theirs = running(job("theirs", 8, 8, queue_name="yours"), {"n0": 6, "n1": 2})
-    there = tuple(node(f"n{at}", gpus) for at, gpus in enumerate(on))
+    there = (*(node(f"n{at}", gpus) for at, gpus in enumerate(on)), node("slow", 4, "a100"))
     now = snapshot(mine, theirs, on=there, queues=LAB)
     ceilings = {(c.queue, c.flavor): c.accelerators for c in settle(now, {j.key: Terms() for j in now.jobs}).standing}
     assert ceilings["yours", "h100"] == yours
     assert ceilings["mine", "h100"] == 8
+
+
+@pytest.mark.parametrize("needs", [1, 4, 5, 9, 13, 16])
+def test_no_more_admissions_go_than_are_needed(needs: int) -> None:
+    whole = (queue("mine", quota(16), cohort="lab"), queue("yours", quota(0), cohort="lab"))
+    borrowers = [
+        running(job(f"b{at}", 4, 4, queue_name="yours", created=NOW - 1000 * at - 1000), {f"h100-{at // 2}": 4})
+        for at in range(4)
+    ]
+    decision = decided(*borrowers, job("owner", needs, needs, queue_name="mine"), queues=whole)
+    assert target(decision, "owner").replicas == needs
+    gone = -(-needs // 4)
+    assert [target(decision, f"b{at}").replicas for at in range(4)] == [0] * gone + [4] * (4 - gone)
 
 
 @pytest.mark.parametrize(
