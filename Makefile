@@ -52,7 +52,7 @@ bench: setup
 	PYTHONPATH=tests $(BIN)/python -m bench $(BENCH)
 
 pins: setup
-	$(BIN)/python -m pip freeze --exclude apportion > requirements-dev.txt
+	$(BIN)/python -m pip freeze --exclude apportion | sed "1i # Every version that \`make test\` uses, pinned; \`make pins\` writes it anew." > requirements-dev.txt
 
 clean:
 	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -77,13 +77,15 @@ class Reader:
         resource, storage = target.resource, self._store.storage
         if flag(query, "sendInitialEvents"):
             raise _no_initial_events("sendInitialEvents is forbidden for list")
+        _check_versions(query)
         revision = self._revision(query)
-        if query.get("resourceVersionMatch") == "Exact" and storage.is_compacted(resource.key, revision or 0):
+        if query.get("resourceVersionMatch") == "Exact" and storage.has_changed(resource.key, revision or 0):
+            # Only the present is kept here, which a real server may say of any version but the last.
             raise errors.expired("The provided resource version is too old.")
         scope = self.scope(query, target)
         records = [record for record in storage.records(resource.key, target.namespace) if scope.admits(record)]
         records.sort(key=place_of)
-        meta: Obj = {"resourceVersion": str(storage.revision)}
+        meta: Obj = {"resourceVersion": str(storage.revision), **({"continue": ""} if resource.custom else {})}
         records, meta = self._page(query, resource, records, meta)
         if shape == "Table":
             return compact(self._table(target, records, query, meta))
@@ -116,7 +118,8 @@ class Reader:
             meta = {"resourceVersion": str(revision)}
             records = [record for record in records if place_of(record) > (namespace, name)]
         limit = number(query, "limit")
-        if limit and len(records) > limit:
+        # From its cache, which is what version 0 asks for, a real server gives all.
+        if limit and 0 < limit < len(records) and query.get("resourceVersion") != "0":
             rest = len(records) - limit
             records = records[:limit]
             last = compact([int(meta["resourceVersion"]), *place_of(records[-1])])
@@ -142,6 +145,11 @@ class Reader:
             raise _no_initial_events(
                 "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"
             )
+        if "resourceVersionMatch" in query:
+            why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+            raise errors.options("ListOptions", errors.forbidden_value("resourceVersionMatch", why))
+        if not (query.get("resourceVersion") or "0").isdecimal():
+            raise errors.internal(f"resourceVersion: Invalid value: {query['resourceVersion']!r}: invalid syntax")
         scope, revision = self.scope(query, target), self._revision(query)
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         watch = Watch(self._store.storage, scope, self.encoder(target, shape, query))
@@ -183,14 +191,28 @@ def _replay(watch: Watch, revision: int | None) -> StatusError | None:
 
 def _bookmark(resource: Resource) -> Callable[[int], Obj]:
     def made(revision: int) -> Obj:
-        meta = {"resourceVersion": str(revision), "creationTimestamp": None}
+        meta = {"resourceVersion": str(revision)}
         return {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": meta}
 
     return made
 
 
 def _no_initial_events(why: str) -> StatusError:
-    text = f"sendInitialEvents: Forbidden: {why}"
-    cause = {"reason": "FieldValueForbidden", "message": f"Forbidden: {why}", "field": "sendInitialEvents"}
-    details = {"group": "meta.k8s.io", "kind": "ListOptions", "causes": [cause]}
-    return StatusError(422, "Invalid", f'ListOptions.meta.k8s.io "" is invalid: {text}', details)
+    return errors.options("ListOptions", errors.forbidden_value("sendInitialEvents", why))
+
+
+def _check_versions(query: Query) -> None:
+    """Which resourceVersion a LIST may ask for, and how. Raises 400 and 422."""
+    version, match = query.get("resourceVersion", ""), query.get("resourceVersionMatch", "")
+    field = "resourceVersionMatch"
+    if match not in ("", "Exact", "NotOlderThan"):
+        cause = errors.not_supported(field, match, ["Exact", "NotOlderThan", ""])
+        raise errors.options("ListOptions", cause)
+    if match and not version:
+        why = "resourceVersionMatch is forbidden unless resourceVersion is provided"
+        raise errors.options("ListOptions", errors.forbidden_value(field, why))
+    if match == "Exact" and version == "0":
+        why = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+        raise errors.options("ListOptions", errors.forbidden_value(field, why))
+    if query.get("continue") and version not in ("", "0"):
+        raise errors.bad_request("specifying resource version is not allowed when using continue")

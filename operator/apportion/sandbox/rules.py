@@ -32,6 +32,8 @@ def check_identity(resource: Resource, meta: Obj, before: Obj, unconditional: bo
         raise errors.bad_request(f"the name of the object ({meta['name']}) does not match the name on the URL ({name})")
     if resource.namespaced and meta.setdefault("namespace", before["namespace"]) != before["namespace"]:
         raise errors.bad_request("the namespace of the provided object does not match the namespace on the request")
+    if meta.get("uid", before["uid"]) != before["uid"] and unconditional:
+        raise errors.invalid(resource, name, [errors.invalid_value("metadata.uid", meta["uid"], "field is immutable")])
     if meta.get("uid", before["uid"]) != before["uid"]:
         why = f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: {before['uid']}"
         raise errors.conflict(resource, name, why)
@@ -51,6 +53,8 @@ def isolate(resource: Resource, old: Obj, new: Obj, subresource: str) -> Obj:
         kept = dict(old["metadata"])
         if not resource.custom and "annotations" in new["metadata"]:
             kept["annotations"] = new["metadata"]["annotations"]
+        if resource.key == ("", "pods") and "labels" in new["metadata"]:
+            kept["labels"] = new["metadata"]["labels"]
         isolated = {**old, "metadata": kept}
         isolated.pop("status", None)
         return {**isolated, "status": new["status"]} if "status" in new else isolated
@@ -87,7 +91,7 @@ def undecodable(resource: Resource) -> Iterator[None]:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if resource.custom:
             raise
-        raise errors.bad_request(
+        raise errors.Undecodable(
             f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {error}'
         ) from error
 
@@ -109,5 +113,9 @@ def finalizers_after(present: list[str], propagation: str) -> list[str]:
 
 
 def in_order(obj: Obj) -> Obj:
-    """apiVersion and kind first: lists of built-in kinds cut them off the stored text."""
-    return {"apiVersion": obj["apiVersion"], "kind": obj["kind"], **obj}
+    """apiVersion and kind first: lists of built-in kinds cut them off the stored text. Empty metadata goes."""
+    meta = {key: value for key, value in obj["metadata"].items() if value or key not in _OMITTED}
+    return {"apiVersion": obj["apiVersion"], "kind": obj["kind"], **obj, "metadata": meta}
+
+
+_OMITTED = ("labels", "annotations", "finalizers", "ownerReferences")

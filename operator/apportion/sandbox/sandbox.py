@@ -8,6 +8,7 @@ from typing import Self
 import yaml
 from aiohttp import web
 
+from apportion.sandbox.accounts import ServiceAccounts, give_account
 from apportion.sandbox.admission import complete_pod
 from apportion.sandbox.clock import Clock, LoopClock
 from apportion.sandbox.crds import CustomResources
@@ -23,6 +24,8 @@ def new_store(clock: Clock, seed: int = 0, eviction_seconds: float = 300) -> tup
     """A store with what every cluster has from its first second: namespaces and the two system priority classes."""
     store = Store(Storage(), Catalog(), clock, Random(seed))
     custom = CustomResources(store)
+    ServiceAccounts(store)
+    store.admission.append(lambda resource, obj: give_account(store, resource, obj))
     store.admission.append(lambda resource, obj: complete_pod(store, resource, obj, eviction_seconds))
     for name in ("default", "kube-system", "kube-public", "kube-node-lease"):
         store.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})

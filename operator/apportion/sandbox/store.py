@@ -29,7 +29,7 @@ from apportion.sandbox.rules import (
     may_go,
     undecodable,
 )
-from apportion.sandbox.schema import fill_schema_defaults, prune, validate
+from apportion.sandbox.schema import check_custom, fill_schema_defaults, prune, unknown_fields
 from apportion.sandbox.selectors import selector_matches
 from apportion.sandbox.storage import Record, Storage
 from apportion.sandbox.trees import Obj, clone
@@ -46,11 +46,12 @@ Admit = Callable[[Resource, Obj], None]
 
 @dataclass(frozen=True)
 class Write:
-    """How one write is made: by whom, to which subresource, and whether it is only tried."""
+    """How one write is made: by whom, to which subresource. `strict` refuses unknown fields."""
 
     manager: str = "sandbox"
     subresource: str = ""
     dry_run: bool = False
+    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,10 @@ class Store:
     def create(self, resource: Resource, namespace: str, obj: Obj, by: Write = _PLAIN) -> Record:
         """Create an object, which becomes the store's own. Raises StatusError."""
         self._check_type(resource, obj)
+        self._refuse_unknown(resource, obj, by)
         meta = obj["metadata"]
+        if meta.get("resourceVersion"):
+            raise errors.internal("resourceVersion should not be set on objects to be created")
         self._check_namespace(resource, namespace, meta)
         self._name(resource, meta)
         if resource.namespaced:
@@ -165,7 +169,10 @@ class Store:
             self._check(resource, obj, None)
         stamp(None, obj, by.manager, by.subresource, self.clock.now())
         obj = in_order(obj)
-        return Record(obj, 0) if by.dry_run else self.storage.put(resource.key, obj)
+        if by.dry_run:
+            del obj["metadata"]["resourceVersion"]
+            return Record(obj, 0)
+        return self.storage.put(resource.key, obj)
 
     def update(
         self,
@@ -197,6 +204,7 @@ class Store:
             if system in before:
                 meta[system] = before[system]
         meta.pop("selfLink", None)
+        self._refuse_unknown(resource, new, by)
         with undecodable(resource):
             new = self._complete(resource, new)
             self._check(resource, new, old)
@@ -309,6 +317,13 @@ class Store:
             raise errors.invalid(resource, "", [errors.required_value("metadata.name", why)])
         meta["name"] = prefix[:58] + "".join(self.random.choices(NAME_LETTERS, k=5))
 
+    def _refuse_unknown(self, resource: Resource, obj: Obj, by: Write) -> None:
+        schema = self.schemas.get(resource)
+        unknown = unknown_fields(schema, obj) if by.strict and schema is not None else []
+        if unknown:
+            listed = ", ".join(f'unknown field "{field}"' for field in unknown)
+            raise errors.bad_request(f"strict decoding error: {listed}")
+
     def _complete(self, resource: Resource, obj: Obj) -> Obj:
         schema = self.schemas.get(resource)
         if schema is not None:
@@ -332,7 +347,7 @@ class Store:
                 causes.append(errors.forbidden_value("metadata.finalizers", why))
         schema = self.schemas.get(resource)
         if schema is not None:
-            causes += validate(schema, {key: value for key, value in obj.items() if key != "metadata"})
+            causes += check_custom(schema, obj, old)
         elif not resource.custom and not causes:
             causes += check_builtin(resource.key, obj, old)
         if causes:

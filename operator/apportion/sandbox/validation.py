@@ -8,7 +8,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from apportion.sandbox.errors import Cause, bad_request, forbidden_value, invalid_value, not_supported, required_value
+from apportion.sandbox.cel import faulty_rules
+from apportion.sandbox.errors import Cause, Undecodable, forbidden_value, invalid_value, not_supported, required_value
 from apportion.sandbox.kinds import Key, Resource
 from apportion.sandbox.pods import quantity
 from apportion.sandbox.selectors import selector_matches
@@ -79,14 +80,14 @@ def check_shape(resource: Resource, obj: Any) -> None:
     """Refuse with 400 what the real server could not decode: metadata of the wrong types."""
     meta = obj.get("metadata")
     if not isinstance(meta, dict):
-        raise bad_request(f"{resource.kind} in version {resource.version!r} cannot be handled: metadata is no object")
+        raise Undecodable(f"{resource.kind} in version {resource.version!r} cannot be handled: metadata is no object")
     for field in ("labels", "annotations"):
         entries = meta.get(field)
         if entries is None:
             continue
         wrong = not isinstance(entries, dict) or not all(isinstance(value, str) for value in entries.values())
         if wrong:
-            raise bad_request(
+            raise Undecodable(
                 f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: json: cannot '
                 f"unmarshal into Go struct field ObjectMeta.metadata.{field} of type string"
             )
@@ -94,17 +95,27 @@ def check_shape(resource: Resource, obj: Any) -> None:
         _check_types(resource, obj)
 
 
-_INTEGERS = ("replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds", "parallelism")
+_INTEGERS = (
+    "terminationGracePeriodSeconds",
+    "replicas",
+    "minReadySeconds",
+    "revisionHistoryLimit",
+    "progressDeadlineSeconds",
+    "parallelism",
+)
 
 
 def _check_types(resource: Resource, obj: Obj) -> None:
     spec = obj.get("spec")
     if spec is not None and not isinstance(spec, dict):
-        raise bad_request(_undecodable(resource, "spec", spec, "object"))
+        raise Undecodable(_undecodable(resource, "spec", spec, "object"))
+    data = obj.get("data") or {}
+    if not isinstance(data, dict) or not all(isinstance(value, str) for value in data.values()):
+        raise Undecodable(_undecodable(resource, "data", data, "string"))
     for field in _INTEGERS:
         value = (spec or {}).get(field)
         if value is not None and type(value) is not int:
-            raise bad_request(_undecodable(resource, f"spec.{field}", value, "int32"))
+            raise Undecodable(_undecodable(resource, f"spec.{field}", value, "int32"))
 
 
 def _undecodable(resource: Resource, field: str, value: object, wanted: str) -> str:
@@ -115,11 +126,24 @@ def _undecodable(resource: Resource, field: str, value: object, wanted: str) -> 
     )
 
 
+_STANDARD_FINALIZERS = ("orphan", "foregroundDeletion", "kubernetes")
+
+
+def _finalizer(name: str) -> list[Cause]:
+    causes = _qualified_name(name, "metadata.finalizers")
+    if "/" not in name and name not in _STANDARD_FINALIZERS:
+        why = "name is neither a standard finalizer name nor is it fully qualified"
+        causes.append(invalid_value("metadata.finalizers[0]", name, why))
+    return causes
+
+
 def check_metadata(resource: Resource, obj: Obj) -> list[Cause]:
     """Names, labels, annotations and owners."""
     meta = obj["metadata"]
     causes = _name(resource, meta["name"], "metadata.name")
     causes += _labels(meta.get("labels"), "metadata.labels")
+    for finalizer in meta.get("finalizers") or ():
+        causes += _finalizer(finalizer)
     for key in meta.get("annotations") or {}:
         causes += _qualified_name(key.lower(), "metadata.annotations")
     if sum(len(k) + len(v) for k, v in (meta.get("annotations") or {}).items()) > 256 * 1024:
@@ -159,11 +183,14 @@ def _quantities(listed: Obj | None, field: str) -> list[Cause]:
         try:
             negative = quantity(name, str(text)) < 0
         except ValueError as error:
-            causes.append(invalid_value(f"{field}[{name}]", str(text), str(error)))
-            continue
+            raise Undecodable(f"{field}[{name}]: {error}") from None
         if negative:
             causes.append(invalid_value(f"{field}[{name}]", str(text), "must be greater than or equal to 0"))
     return causes
+
+
+_PULL_POLICIES = ("Always", "IfNotPresent", "Never")
+_RESTART_POLICIES = ("Always", "OnFailure", "Never")
 
 
 def _container(container: Obj, field: str, seen: set[str]) -> list[Cause]:
@@ -182,8 +209,25 @@ def _container(container: Obj, field: str, seen: set[str]) -> list[Cause]:
     for group in ("requests", "limits"):
         causes += _quantities(resources.get(group), f"{field}.resources.{group}")
     requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
+    policy = container.get("imagePullPolicy", "Always")
+    if policy not in _PULL_POLICIES:
+        causes.append(not_supported(f"{field}.imagePullPolicy", policy, list(_PULL_POLICIES)))
+    if causes:
+        return causes
     for name in requests.keys() | limits.keys():
         extended = "/" in name and not name.startswith("kubernetes.io/")
+        for group, listed in (("limits", limits), ("requests", requests)):
+            if extended and str(listed.get(name, "0")).endswith(("m", "u", "n")):
+                field_of = f"{field}.resources.{group}[{name}]"
+                causes.append(invalid_value(field_of, str(listed[name]), "must be an integer"))
+        over = (
+            name in requests
+            and name in limits
+            and quantity(name, str(requests[name])) > quantity(name, str(limits[name]))
+        )
+        if over and not extended:
+            why = f"must be less than or equal to {name} limit of {limits[name]}"
+            causes.append(invalid_value(f"{field}.resources.requests", str(requests[name]), why))
         if extended and name not in limits:
             why = "Limit must be set for non overcommitable resources"
             causes.append(required_value(f"{field}.resources.limits", why))
@@ -219,6 +263,8 @@ def _workload(obj: Obj, old: Obj | None) -> list[Cause]:
     template = spec["template"]
     if selector is None:
         causes.append(required_value("spec.selector"))
+        why = "`selector` does not match template `labels`"
+        causes.append(invalid_value("spec.template.metadata.labels", template["metadata"].get("labels"), why))
     else:
         if not selector.get("matchLabels") and not selector.get("matchExpressions"):
             causes.append(invalid_value("spec.selector", selector, "empty selector is invalid for deployment"))
@@ -238,8 +284,14 @@ def _workload(obj: Obj, old: Obj | None) -> list[Cause]:
 def _deployment(obj: Obj, old: Obj | None) -> list[Cause]:
     strategy = obj["spec"]["strategy"]
     if strategy["type"] not in ("Recreate", "RollingUpdate"):
-        return [not_supported("spec.strategy.type", strategy["type"], ["Recreate", "RollingUpdate"])]
+        return [not_supported("spec.strategy", strategy, ["Recreate", "RollingUpdate"])]
     causes = _workload(obj, old)
+    rolling, deadline = strategy.get("rollingUpdate") or {}, obj["spec"]["progressDeadlineSeconds"]
+    if rolling.get("maxSurge") in (0, "0%") and rolling.get("maxUnavailable") in (0, "0%"):
+        why = "may not be 0 when `maxSurge` is 0"
+        causes.append(invalid_value("spec.strategy.rollingUpdate.maxUnavailable", 0, why))
+    if deadline <= obj["spec"].get("minReadySeconds", 0):
+        causes.append(invalid_value("spec.progressDeadlineSeconds", deadline, "must be greater than minReadySeconds"))
     if strategy["type"] == "Recreate" and strategy.get("rollingUpdate") is not None:
         why = "may not be specified when strategy `type` is 'Recreate'"
         causes.append(forbidden_value("spec.strategy.rollingUpdate", why))
@@ -248,7 +300,10 @@ def _deployment(obj: Obj, old: Obj | None) -> list[Cause]:
 
 def _pod(obj: Obj, old: Obj | None) -> list[Cause]:
     if old is None:
-        return _pod_spec(obj["spec"], "spec")
+        policy = obj["spec"]["restartPolicy"]
+        odd = policy not in _RESTART_POLICIES
+        causes = [not_supported("spec.restartPolicy", policy, list(_RESTART_POLICIES))] if odd else []
+        return causes + _pod_spec(obj["spec"], "spec")
     before, after = clone(old["spec"]), clone(obj["spec"])
     for spec in (before, after):
         for field in ("activeDeadlineSeconds", "terminationGracePeriodSeconds", "schedulingGates"):
@@ -271,8 +326,15 @@ def _node(obj: Obj, _: Obj | None) -> list[Cause]:
     status = obj.get("status") or {}
     causes = _quantities(status.get("allocatable"), "status.allocatable")
     for i, taint in enumerate(obj["spec"].get("taints") or ()):
-        causes += [required_value(f"spec.taints[{i}].{field}") for field in ("key", "effect") if not taint.get(field)]
+        field = f"metadata.taints[{i}]"
+        causes += [required_value(f"{field}.{name}") for name in ("key", "effect") if not taint.get(name)]
+        causes += _qualified_name(taint["key"], f"{field}.key") if taint.get("key") else []
+        if taint.get("effect", "NoSchedule") not in _EFFECTS:
+            causes.append(not_supported(f"{field}.effect", taint["effect"], list(_EFFECTS)))
     return causes + _quantities(status.get("capacity"), "status.capacity")
+
+
+_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
 def _quota(obj: Obj, _: Obj | None) -> list[Cause]:
@@ -299,15 +361,36 @@ def _definition(obj: Obj, _: Obj | None) -> list[Cause]:
         field = f"spec.versions[{i}]"
         if not version.get("name"):
             causes.append(required_value(f"{field}.name"))
-        if not dig(version, "schema", "openAPIV3Schema"):
+        schema = dig(version, "schema", "openAPIV3Schema")
+        if not schema:
             causes.append(required_value(f"{field}.schema.openAPIV3Schema", "schemas are required"))
+        else:
+            causes += faulty_rules(schema, f"{field}.schema.openAPIV3Schema")
     return causes
 
 
 def _priority_class(obj: Obj, old: Obj | None) -> list[Cause]:
-    if old is not None and obj.get("value") != old.get("value"):
-        return [invalid_value("value", obj.get("value"), "field is immutable")]
-    return []
+    policy, value = obj.get("preemptionPolicy"), obj.get("value", 0)
+    if old is not None:
+        causes = [forbidden_value("value", "may not be changed in an update.")] if value != old.get("value") else []
+        if policy != old.get("preemptionPolicy"):
+            causes.append(invalid_value("preemptionPolicy", policy, "field is immutable"))
+        return causes
+    causes = []
+    known = ("PreemptLowerPriority", "Never")
+    if obj["metadata"]["name"] in _SYSTEM_CLASSES:
+        return causes
+    if obj["metadata"]["name"].startswith("system-"):
+        causes.append(forbidden_value("metadata.name", "names with 'system-' prefix are reserved for system use only"))
+    if value > 1_000_000_000:
+        why = "maximum allowed value of a user defined priority is 1000000000"
+        causes.append(forbidden_value("value", why))
+    if policy not in known:
+        causes.append(not_supported("preemptionPolicy", policy, list(known)))
+    return causes
+
+
+_SYSTEM_CLASSES = ("system-cluster-critical", "system-node-critical")
 
 
 def _config_map(obj: Obj, old: Obj | None) -> list[Cause]:
