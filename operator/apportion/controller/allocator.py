@@ -65,7 +65,7 @@ class Allocator:
         """A full LIST of everything: what vanished unseen is found, the snapshot is confirmed. Raises as the client."""
         started = self.monotonic()
         for kind in kinds.WATCHED:
-            if self.cluster.replace_all(kind, await self.api.list_all(kind)):
+            if await self.cluster.replace_all(kind, self.api.pages(kind)):
                 self.dirty.mark()
         self.confirmed_at = started
 

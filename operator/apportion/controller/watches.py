@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,19 @@ logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
 Take = Callable[[Kind, Any, bool], None]
 
 LONGEST_END_SECONDS = 1.0
+
+
+class _NoDiff(kopf.DiffBaseStorage):  # type: ignore[misc]
+    """Nothing to compare: kopf copies each object twice for a difference that only its other handlers would read."""
+
+    def build(self, **_: Any) -> Any:
+        return {}
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        raise AssertionError("nothing is written to objects")
 
 
 def registry_of(credentials: dict[str, Any], take: Take) -> kopf.OperatorRegistry:
@@ -37,6 +51,9 @@ def registry_of(credentials: dict[str, Any], take: Take) -> kopf.OperatorRegistr
         settings.watching.inactivity_timeout = 150
         settings.watching.connect_timeout = 10
         settings.networking.error_backoffs = (0.5, 1, 2)
+        # A worker per object, which holds its last event while it waits for the next: at a start that is the cluster.
+        settings.queueing.idle_timeout = 0.2
+        settings.persistence.diffbase_storage = _NoDiff()
 
     for kind in WATCHED:
         _watch(registry, kind, take)
@@ -45,7 +62,8 @@ def registry_of(credentials: dict[str, Any], take: Take) -> kopf.OperatorRegistr
 
 def _watch(registry: kopf.OperatorRegistry, kind: Kind, take: Take) -> None:
     @kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=registry)  # type: ignore[untyped-decorator]
-    def handle(event: Any, **_: Any) -> None:
+    async def handle(event: Any, **_: Any) -> None:
+        # Not awaiting anything, but kopf would run a plain function in a thread, event by event.
         take(kind, event["object"], event["type"] == "DELETED")
 
 
@@ -58,7 +76,10 @@ class _Kopf:
 
     def __init__(self, credentials: dict[str, Any], take: Take) -> None:
         self._home = asyncio.get_running_loop()
-        self._registry = registry_of(credentials, lambda kind, raw, gone: self._tell(take, kind, raw, gone))
+        self._registry = registry_of(credentials, self._hand_over)
+        self._take = take
+        self._news: deque[tuple[Kind, Any, bool]] = deque()
+        self._announced = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = asyncio.Event()
         self._stopping = False
@@ -74,6 +95,18 @@ class _Kopf:
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._stop.set)
+
+    def _hand_over(self, kind: Kind, raw: Any, gone: bool) -> None:
+        """In batches: to wake the other loop is a system call, after which this thread waits for its turn again."""
+        self._news.append((kind, raw, gone))
+        if not self._announced:
+            self._announced = True
+            self._tell(self._take_all)
+
+    def _take_all(self) -> None:
+        self._announced = False
+        while self._news:
+            self._take(*self._news.popleft())
 
     def _tell(self, call: Callable[..., object], *args: Any) -> None:
         """In the loop that the rest of the process lives in; where that is over, nobody listens."""

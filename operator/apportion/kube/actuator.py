@@ -11,10 +11,10 @@ from typing import Any
 from apportion.kube import kinds, render
 from apportion.kube.client import Api, Refused, Unreachable
 from apportion.kube.cluster import Cluster, priority_class_exists
-from apportion.kube.facts import DELETION_COST, DeploymentFacts
-from apportion.kube.jobs import JobFacts, without_pins
+from apportion.kube.facts import DELETION_COST, DeploymentFacts, without_pins
+from apportion.kube.jobs import JobFacts
 from apportion.kube.memory import status_of
-from apportion.kube.raw import mapping
+from apportion.kube.raw import fingerprint, mapping
 from apportion.model.flavors import Flavor
 from apportion.model.jobs import Job
 from apportion.model.plan import Decision, Outcome, Resize
@@ -83,7 +83,7 @@ class Actuator:
     def _facts(self, change: "_Change") -> JobFacts | None:
         entry = self.cluster.entries[kinds.JOB.name].get(change.outcome.key)
         facts: JobFacts | None = entry.value if entry is not None else None
-        return facts if facts is not None and facts.uid == change.job.uid else None
+        return facts if facts is not None and facts.job.uid == change.job.uid else None
 
     def _has_work(self, change: "_Change") -> bool:
         facts = self._facts(change)
@@ -109,17 +109,17 @@ class Actuator:
         return Done(change.outcome, wrote_workload=True)
 
     def _status_differs(self, change: "_Change", facts: JobFacts) -> bool:
-        return mapping(facts.raw, "status") != status_of(change.outcome.memory, facts.generation)
+        return facts.told != fingerprint(status_of(change.outcome.memory, facts.job.generation))
 
     async def _write_status(self, change: "_Change", facts: JobFacts) -> None:
-        status = status_of(change.outcome.memory, facts.generation)
+        status = status_of(change.outcome.memory, facts.job.generation)
         path = kinds.JOB.path(facts.key.namespace, facts.key.name, "status")
-        reply = await self.api.patch(path, render.status_patch(facts.raw, status))
+        reply = await self.api.patch(path, render.status_patch(facts.job.uid, facts.fence, status))
         self.written(kinds.JOB, reply)
 
     def _workload_work(self, change: "_Change", facts: JobFacts) -> Callable[[], Awaitable[None]] | None:
         """The one request that brings the Deployment closer to what is granted; None: it is there."""
-        if not change.outcome.touch or facts.model is None:
+        if not change.outcome.touch or facts.error:
             return None
         job = replace(change.job, memory=change.outcome.memory)
         deployment = self.cluster.deployment(facts)
@@ -136,14 +136,12 @@ class Actuator:
         return self._sized(deployment, job.admission.replicas, change, render.decision_of(job))
 
     def _creation(self, change: "_Change", job: Job, facts: JobFacts) -> Callable[[], Awaitable[None]] | None:
-        assert facts.model is not None
-        template = facts.model.spec.template
-        flavor = change.flavor
+        template, flavor = facts.template, change.flavor
         if template is None or job.admission is None or flavor is None:
             return None
 
         async def create() -> None:
-            manifest = render.owned_deployment(template, job, flavor, self._priority_class())
+            manifest = render.owned_deployment(template.parsed(), job, flavor, self._priority_class())
             reply = await self.api.create(kinds.DEPLOYMENT.path(job.key.namespace), manifest)
             self.written(kinds.DEPLOYMENT, reply)
 
@@ -164,16 +162,15 @@ class Actuator:
         """Owned: one patch. Referenced: to 0, and when all pods are gone, pinned and raised."""
         flavor = change.flavor
         assert flavor is not None
-        assert facts.model is not None
-        template = facts.model.spec.template
+        template = facts.template
         if template is not None:
-            patch = render.repin_owned(deployment, template, job, flavor, self._priority_class())
+            patch = render.repin_owned(deployment, template.parsed(), job, flavor, self._priority_class())
             return lambda: self._patch(deployment, patch)
         if deployment.workload.replicas > 0:
             return lambda: self._patch(deployment, render.resize(deployment, 0, render.decision_of(job)))
         if change.job.pods:
             return None
-        clean = without_pins(mapping(deployment.template, "spec"), deployment)
+        clean = without_pins(mapping(deployment.template, "spec"), deployment.workload)
         return lambda: self._patch(deployment, render.repin_referenced(deployment, clean, job, flavor))
 
     async def _patch(self, deployment: DeploymentFacts, patch: render.Patch) -> None:

@@ -6,7 +6,7 @@ reply is read. So only its transport and its authentication are used.
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -114,16 +114,19 @@ class Api:
         return await self.request("GET", path, query)
 
     async def list_all(self, kind: Kind) -> list[Raw]:
+        """All objects of a kind."""
+        return [raw async for page in self.pages(kind) for raw in page]
+
+    async def pages(self, kind: Kind) -> AsyncIterator[list[Raw]]:
         """All objects of a kind, page by page; apiVersion and kind are filled in, as in single objects."""
-        items: list[Raw] = []
         query = {"limit": str(PAGE)}
         while True:
             page = await self.get(kind.path(), query)
             version = f"{kind.group}/{kind.version}" if kind.group else kind.version
-            items += [{"apiVersion": version, "kind": kind.name, **item} for item in mappings(page, "items")]
+            yield [{"apiVersion": version, "kind": kind.name, **item} for item in mappings(page, "items")]
             more = text(mapping(page, "metadata"), "continue")
             if not more:
-                return items
+                return
             query = {"limit": str(PAGE), "continue": more}
 
     async def create(self, path: str, body: Any) -> Any:

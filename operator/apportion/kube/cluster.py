@@ -4,7 +4,7 @@ One writer (the event loop). Objects are parsed once, when they come in; `snapsh
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,9 +25,12 @@ from apportion.model.snapshot import Snapshot
 Key = tuple[str, str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """One object: identity, version, and what was read of it. `value` None: read, and of no consequence."""
+    """One object: identity, version, and what was read of it. `value` None: read, and of no consequence.
+
+    `raw` is kept only of the few whose status is compared with it; thousands of objects live here.
+    """
 
     uid: str
     version: int
@@ -54,7 +57,7 @@ READERS: Mapping[str, Callable[[Raw], Any]] = {
     kinds.QUEUE_KIND.name: queue_of,
     kinds.POLICY.name: policy_of,
 }
-KEEPS_RAW = frozenset({kinds.JOB.name, kinds.QUEUE_KIND.name, kinds.POLICY.name})
+KEEPS_RAW = frozenset({kinds.QUEUE_KIND.name, kinds.POLICY.name})
 
 
 @dataclass
@@ -65,8 +68,11 @@ class Cluster:
     rejected: dict[tuple[str, Key], str] = field(default_factory=dict)
 
     def apply(self, kind: Kind, raw: Raw, deleted: bool = False) -> bool:
-        """Take in one object. True if a decision could depend on the difference; our own status writes do not count."""
-        key = (text(raw, "metadata", "namespace") if kind.namespaced else "", text(raw, "metadata", "name"))
+        """Take in one object. True if a decision could depend on the difference; our own status writes do not count.
+
+        The same version comes up to three times: as the reply to a write, by the watch, and in each audit.
+        """
+        key = _key(kind, raw)
         known = self.entries[kind.name]
         old = known.get(key)
         uid, version = text(raw, "metadata", "uid"), _version(raw)
@@ -76,7 +82,7 @@ class Cluster:
             del known[key]
             self.rejected.pop((kind.name, key), None)
             return True
-        if old is not None and old.uid == uid and version and version < old.version:
+        if old is not None and old.uid == uid and version and version <= old.version:
             return False
         try:
             value = READERS[kind.name](raw)
@@ -87,16 +93,21 @@ class Cluster:
         known[key] = Entry(uid, version, value, _keep(raw) if kind.name in KEEPS_RAW else None)
         return old is None or old.uid != uid or matters(kind, old.value, value)
 
-    def replace_all(self, kind: Kind, raws: Iterable[Raw]) -> bool:
-        """Take in a whole LIST: what is not in it is gone. True if anything mattered."""
-        seen = set()
+    async def replace_all(self, kind: Kind, pages: AsyncIterator[Iterable[Raw]]) -> bool:
+        """Take in a whole LIST: what is not in it is gone. True if anything mattered.
+
+        Page by page, as all objects at once would take more memory than what is kept of them. What an event brought
+        in the meantime may be younger than the LIST: it stays.
+        """
+        known = self.entries[kind.name]
+        unseen = dict(known)
         changed = False
-        for raw in raws:
-            key = (text(raw, "metadata", "namespace") if kind.namespaced else "", text(raw, "metadata", "name"))
-            seen.add(key)
-            changed = self.apply(kind, raw) or changed
-        for key in [key for key in self.entries[kind.name] if key not in seen]:
-            del self.entries[kind.name][key]
+        async for page in pages:
+            for raw in page:
+                unseen.pop(_key(kind, raw), None)
+                changed = self.apply(kind, raw) or changed
+        for key in [key for key, entry in unseen.items() if known.get(key) is entry]:
+            del known[key]
             self.rejected.pop((kind.name, key), None)
             changed = True
         return changed
@@ -115,16 +126,17 @@ class Cluster:
 
     def deployment(self, job: JobFacts) -> DeploymentFacts | None:
         """The job's Deployment: the one it owns, or the one it names."""
-        name = job.key.name
-        if job.model is not None and job.model.spec.workload_ref is not None:
-            name = job.model.spec.workload_ref.name
-        entry = self.entries[kinds.DEPLOYMENT.name].get((job.key.namespace, name))
+        entry = self.entries[kinds.DEPLOYMENT.name].get((job.key.namespace, job.reference or job.key.name))
         found: DeploymentFacts | None = entry.value if entry is not None else None
         return found
 
     def snapshot(self, now: float, grace: Mapping[str, float] | None = None) -> Snapshot:
         """Join the facts. Pure in them: the same facts and time give an equal snapshot."""
         return _Join(self, self.policy()).snapshot(now, dict(grace or {}))
+
+
+def _key(kind: Kind, raw: Raw) -> Key:
+    return text(raw, "metadata", "namespace") if kind.namespaced else "", text(raw, "metadata", "name")
 
 
 def _version(raw: Raw) -> int:
@@ -141,11 +153,15 @@ def _round(decision: str | None) -> int:
 def matters(kind: Kind, old: Any, new: Any) -> bool:
     """Could a decision differ? A TrainingJob's or policy's own status is ours; the rest of the facts counts."""
     if isinstance(old, JobFacts) and isinstance(new, JobFacts):
-        same_ask = old.generation == new.generation and old.annotations == new.annotations and old.error == new.error
-        return not same_ask or old.deleting != new.deleting or old.memory.admission != new.memory.admission
+        return _asks(old) != _asks(new)
     if isinstance(old, DeploymentFacts) and isinstance(new, DeploymentFacts):
         return replace(old, resource_version="") != replace(new, resource_version="")
     return bool(old != new)
+
+
+def _asks(facts: JobFacts) -> tuple[object, ...]:
+    job = facts.job
+    return job.generation, job.held, job.completed, job.retried, facts.error, facts.deleting, job.admission
 
 
 class _Join:
@@ -227,22 +243,21 @@ class _Join:
             (a.namespace, a.deployment): a for a in self.cluster.values(kinds.AUTOSCALER)
         }
         first: dict[Key, JobFacts] = {}
-        for job in sorted(jobs, key=lambda job: (job.created, job.key)):
-            if job.model is None:
+        for job in sorted(jobs, key=lambda job: (job.job.created, job.key)):
+            if job.error:
                 continue
             deployment = self.cluster.deployment(job)
-            reference = job.model.spec.workload_ref
-            name = reference.name if reference is not None else job.key.name
+            name = job.reference or job.key.name
             target = (job.key.namespace, name)
             if target in first:
                 message = f"Deployment {name!r} belongs to the older TrainingJob {first[target].key.name!r}"
                 found[job.key] = Block("WorkloadConflict", message)
                 continue
-            if reference is None and deployment is not None and deployment.job_uid != job.uid:
+            if not job.reference and deployment is not None and deployment.job_uid != job.job.uid:
                 message = f"Deployment {name!r} exists and was not created for this job"
                 found[job.key] = Block("WorkloadConflict", message)
                 continue
-            if reference is not None and deployment is not None and deployment.job_uid:
+            if job.reference and deployment is not None and deployment.job_uid:
                 message = f"Deployment {name!r} is owned by another TrainingJob"
                 found[job.key] = Block("WorkloadConflict", message)
                 continue
@@ -285,7 +300,7 @@ class _Join:
                 flavor=flavor.name if flavor else None,
                 allocatable=node.allocatable,
                 foreign=foreign,
-                labels={**node.labels, "metadata.name": node.name},
+                labels=node.labels,
                 taints=node.taints,
                 placeable=node.placeable and flavor is not None,
                 why_not=why_not or node.why_not,

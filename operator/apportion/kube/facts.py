@@ -3,9 +3,10 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from apportion.api.names import DECISION, FLAVOR, MANAGED, REPLICAS
-from apportion.kube.podspec import requests, taint
+from apportion.kube.podspec import Asked, asked, requests, taint
 from apportion.kube.raw import Raw, amounts, at, integer, mapping, mappings, seconds, text, texts
 from apportion.model.jobs import Pod, Workload
 from apportion.model.resources import Amounts
@@ -21,7 +22,7 @@ LIFECYCLE_TAINTS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class NodeFacts:
     name: str
     uid: str
@@ -47,7 +48,7 @@ def node_facts(raw: Raw) -> NodeFacts:
     return NodeFacts(
         name=text(raw, "metadata", "name"),
         uid=text(raw, "metadata", "uid"),
-        labels=texts(raw, "metadata", "labels"),
+        labels={**texts(raw, "metadata", "labels"), "metadata.name": text(raw, "metadata", "name")},
         taints=tuple(entry for entry in taints if entry.key not in LIFECYCLE_TAINTS),
         allocatable=amounts(raw, "status", "allocatable"),
         capacity=amounts(raw, "status", "capacity"),
@@ -56,7 +57,7 @@ def node_facts(raw: Raw) -> NodeFacts:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PodFacts:
     """A pod with its owner (a ReplicaSet's uid or ""); `holds` is the node where its requests count, or None."""
 
@@ -132,17 +133,21 @@ def controller_uid(raw: Raw, kind: str) -> str:
     return ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DeploymentFacts:
-    """A Deployment: `managed` is the editor's consent, `job_uid` the TrainingJob that owns it ("": none)."""
+    """A Deployment: `managed` is the editor's consent, `job_uid` the TrainingJob that owns it ("": none).
+
+    `asked` is of its pod spec less our pins. `template` is kept of a Deployment that nobody owns: only there is it
+    patched in place; an owned one gets its job's.
+    """
 
     namespace: str
     workload: Workload
     managed: bool
     job_uid: str
+    asked: Asked
     template: Raw
     resource_version: str
-    annotations: Mapping[str, str]
 
 
 def deployment_facts(raw: Raw) -> DeploymentFacts:
@@ -152,28 +157,29 @@ def deployment_facts(raw: Raw) -> DeploymentFacts:
     granted = annotations.get(REPLICAS, "")
     decision = annotations.get(DECISION)
     pinned = texts(template, "metadata", "annotations").get(FLAVOR)
+    workload = Workload(
+        name=text(raw, "metadata", "name"),
+        uid=text(raw, "metadata", "uid"),
+        replicas=integer(raw, "spec", "replicas", default=1),
+        owned=bool(job_uid),
+        flavor=None if decision is None else pinned or "",
+        decision=decision,
+        granted=int(granted) if granted.isdecimal() and len(granted) < 10 else None,
+        template_hash=annotations.get(TEMPLATE, ""),
+        pins=annotations.get(PINS, ""),
+        has_annotations=bool(annotations),
+        editor=last_editor(raw),
+        refusal=refusal(raw),
+        recreate=text(raw, "spec", "strategy", "type") == "Recreate",
+    )
     return DeploymentFacts(
         namespace=text(raw, "metadata", "namespace"),
-        workload=Workload(
-            name=text(raw, "metadata", "name"),
-            uid=text(raw, "metadata", "uid"),
-            replicas=integer(raw, "spec", "replicas", default=1),
-            owned=bool(job_uid),
-            flavor=None if decision is None else pinned or "",
-            decision=decision,
-            granted=int(granted) if granted.isdecimal() and len(granted) < 10 else None,
-            template_hash=annotations.get(TEMPLATE, ""),
-            pins=annotations.get(PINS, ""),
-            has_annotations=bool(annotations),
-            editor=last_editor(raw),
-            refusal=refusal(raw),
-            recreate=text(raw, "spec", "strategy", "type") == "Recreate",
-        ),
+        workload=workload,
         managed=texts(raw, "metadata", "labels").get(MANAGED) == "true",
         job_uid=job_uid,
-        template=template,
+        asked=asked(without_pins(mapping(template, "spec"), workload)),
+        template={} if job_uid else template,
         resource_version=text(raw, "metadata", "resourceVersion"),
-        annotations=annotations,
     )
 
 
@@ -198,7 +204,7 @@ def refusal(raw: Raw) -> str:
     return ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ReplicaSetFacts:
     uid: str
     deployment_uid: str
@@ -208,7 +214,7 @@ def replica_set_facts(raw: Raw) -> ReplicaSetFacts:
     return ReplicaSetFacts(text(raw, "metadata", "uid"), controller_uid(raw, "Deployment"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AutoscalerFacts:
     namespace: str
     name: str
@@ -221,7 +227,7 @@ def autoscaler_facts(raw: Raw) -> AutoscalerFacts:
     return AutoscalerFacts(text(raw, "metadata", "namespace"), text(raw, "metadata", "name"), deployment)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PriorityClassFacts:
     name: str
     value: int
@@ -245,3 +251,20 @@ def pins_of(workload: Workload) -> dict[str, object]:
     except ValueError:
         return {}
     return pins if isinstance(pins, dict) else {}
+
+
+def without_pins(spec: Raw, workload: Workload) -> Raw:
+    """The pod spec as its author wrote it: less the selector, tolerations and affinity that an earlier grant added."""
+    pins = {} if workload.owned else pins_of(workload)
+    if not pins:
+        return spec
+    cleaned: dict[str, Any] = dict(spec)
+    selector = mapping(pins, "nodeSelector")
+    cleaned["nodeSelector"] = {k: v for k, v in texts(spec, "nodeSelector").items() if selector.get(k) != v}
+    added = pins.get("tolerations")
+    ours = added if isinstance(added, list) else []
+    theirs = at(spec, "tolerations")
+    cleaned["tolerations"] = [entry for entry in theirs if entry not in ours] if isinstance(theirs, list) else []
+    if "affinity" in pins:
+        cleaned["affinity"] = pins["affinity"]
+    return {key: value for key, value in cleaned.items() if value not in ({}, [], None)}

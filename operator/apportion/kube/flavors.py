@@ -6,6 +6,7 @@ Label names as the vendors' device plugins and feature discoveries write them.
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from apportion.model.flavors import Flavor
 from apportion.model.resources import CPU, Amounts
@@ -44,6 +45,7 @@ class Found:
     why_not: str = ""
 
 
+@lru_cache(maxsize=1024)
 def slug(label: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-") or "unnamed"
 
@@ -56,6 +58,7 @@ def by_label(resource: str, labels: Mapping[str, str], keys: Iterable[str]) -> F
     return Found(flavor_of(slug(resource), resource, ()))
 
 
+@lru_cache(maxsize=1024)
 def flavor_of(name: str, resource: str, selector: tuple[tuple[str, str], ...]) -> Flavor:
     tolerations = (Toleration(key=resource, operator="Exists"),) if resource in PROVIDER_TAINTS else ()
     return Flavor(name, resource, selector, tolerations)
@@ -128,11 +131,16 @@ RULES: tuple[tuple[Callable[[str], bool], Rule], ...] = (
 )
 
 
+@lru_cache(maxsize=1024)
+def rule_of(resource: str) -> Rule | None:
+    return next((rule for matches, rule in RULES if matches(resource)), None)
+
+
 def discover(allocatable: Amounts, labels: Mapping[str, str]) -> list[Found]:
     """Every flavor that the node offers by its known resources, in name order; plain CPU where there is none."""
     found = []
     for resource in sorted(allocatable):
-        rule = next((rule for matches, rule in RULES if matches(resource)), None)
+        rule = rule_of(resource)
         if rule is not None and allocatable[resource] > 0:
             found.append(rule(resource, labels))
     return found or [Found(Flavor("cpu", CPU))]
@@ -169,7 +177,7 @@ def in_catalog(allocatable: Amounts, labels: Mapping[str, str], catalog: Sequenc
 
 def known(resource: str) -> bool:
     """Resources that discovery names by itself: a catalog entry without a selector only adds to those."""
-    return resource == CPU or any(matches(resource) for matches, _ in RULES)
+    return resource == CPU or rule_of(resource) is not None
 
 
 def classify(allocatable: Amounts, labels: Mapping[str, str], catalog: Sequence[Flavor]) -> Found:

@@ -1,63 +1,140 @@
 """A TrainingJob with its Deployment and pods as a `Job`. Total: what cannot be used becomes a `Block` with a reason."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
-from apportion.api import InvalidObject, TrainingJob, parse_training_job
+from apportion.api import InvalidObject, parse_training_job
 from apportion.api.names import COMPLETED, HOLD, RETRY
-from apportion.kube.facts import DeploymentFacts, PodFacts, PriorityClassFacts, pins_of
+from apportion.api.trainingjob import TrainingJobSpec
+from apportion.kube.facts import DeploymentFacts, PodFacts, PriorityClassFacts
 from apportion.kube.flavors import known
 from apportion.kube.memory import read_memory
-from apportion.kube.podspec import accelerator_resources, node_choice, requests, unmodelled
-from apportion.kube.raw import Raw, at, integer, mapping, seconds, text, texts
-from apportion.kube.render import template_hash
+from apportion.kube.podspec import Asked, accelerator_resources, asked
+from apportion.kube.raw import Raw, at, fingerprint, integer, mapping, seconds, text, texts
 from apportion.model.curves import GLOBAL_BATCH, PER_REPLICA_BATCH, Curve, Points, Usl
 from apportion.model.flavors import Flavor
-from apportion.model.jobs import Block, FlavorChoice, Job, JobKey, Memory
+from apportion.model.jobs import Block, FlavorChoice, Job, JobKey
 from apportion.model.resources import CPU, Amounts
-from apportion.model.selection import Requirement
+from apportion.model.selection import ANY_NODE, NodeChoice, Requirement
 
 MOST_STEPS = 64
+NOTHING = asked({})
+ONE_POD = NOTHING.requests
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Template:
+    """An embedded pod template, as text: thousands of parsed ones are many times larger, and are seldom rendered."""
+
+    text: str
+    hash: str
+    asked: Asked
+
+    def parsed(self) -> dict[str, Any]:
+        return dict(json.loads(self.text))
+
+
+def template_of(raw: Raw) -> Template:
+    return _template(json.dumps(raw, default=str))
+
+
+@lru_cache(maxsize=1024)
+def _template(text_: str) -> Template:
+    raw = json.loads(text_)
+    return Template(text_, fingerprint(raw), asked(mapping(raw, "spec")))
+
+
+@dataclass(frozen=True, slots=True)
 class JobFacts:
-    """A TrainingJob as it came: the model, or why it is none; the status as memory; the raw object for rendering."""
+    """What a TrainingJob says, or why it cannot be read; the object itself is not kept.
 
-    key: JobKey
-    uid: str
-    raw: Raw
-    model: TrainingJob | None
+    `job` is what the object alone tells; `translate` adds what is around it. Of `template` and `reference` (a
+    Deployment's name) a valid job has one. `resource` and `per_replica` are as asked beside the template. `told`
+    names the status as it stands, `fence` is the path and value that a write of the status tests.
+    """
+
+    job: Job
     error: str
-    memory: Memory
-    generation: int
-    observed_generation: int
-    created: float
-    annotations: Mapping[str, str]
-    deleting: bool = False
+    template: Template | None
+    reference: str
+    resource: str | None
+    per_replica: int | None
+    told: str
+    fence: tuple[str, Any]
+    deleting: bool
+
+    @property
+    def key(self) -> JobKey:
+        return self.job.key
 
 
 def job_facts(raw: Raw) -> JobFacts:
-    key = JobKey(text(raw, "metadata", "namespace"), text(raw, "metadata", "name"))
-    model, error = None, ""
-    try:
-        model = parse_training_job({k: v for k, v in raw.items() if k != "status"})
-    except InvalidObject as invalid:
-        error = f"{invalid.field}: {invalid.message}" if invalid.field else invalid.message
-    return JobFacts(
-        key=key,
+    annotations = texts(raw, "metadata", "annotations")
+    job = Job(
+        key=JobKey(text(raw, "metadata", "namespace"), text(raw, "metadata", "name")),
         uid=text(raw, "metadata", "uid"),
-        raw=raw,
-        model=model,
-        error=error,
-        memory=read_memory(raw),
+        created=seconds(raw, "metadata", "creationTimestamp") or 0.0,
+        steps=(),
+        resource=CPU,
+        per_replica=1,
+        requests=ONE_POD,
         generation=integer(raw, "metadata", "generation", default=1),
         observed_generation=integer(raw, "status", "observedGeneration"),
-        created=seconds(raw, "metadata", "creationTimestamp") or 0.0,
-        annotations=texts(raw, "metadata", "annotations"),
+        held=annotations.get(HOLD, "false").lower() not in ("false", ""),
+        completed=annotations.get(COMPLETED, "").lower() == "true",
+        retried=annotations.get(RETRY, ""),
+        memory=read_memory(raw),
+    )
+    spec, error = None, ""
+    try:
+        spec = parse_training_job({k: v for k, v in raw.items() if k != "status"}).spec
+    except InvalidObject as invalid:
+        error = f"{invalid.field}: {invalid.message}" if invalid.field else invalid.message
+    template = spec.template if spec is not None else None
+    return JobFacts(
+        job=_with_spec(job, spec) if spec is not None else job,
+        error=error,
+        template=template_of(template) if template is not None else None,
+        reference=spec.workload_ref.name if spec is not None and spec.workload_ref is not None else "",
+        resource=spec.accelerators.resource if spec is not None else None,
+        per_replica=spec.accelerators.per_replica if spec is not None else None,
+        told=fingerprint(mapping(raw, "status")),
+        fence=_fence(at(raw, "status")),
         deleting=at(raw, "metadata", "deletionTimestamp") is not None,
     )
+
+
+def _with_spec(job: Job, spec: TrainingJobSpec) -> Job:
+    chosen = spec.accelerators.flavors
+    extra = tuple(Requirement(e.key, e.operator, tuple(e.values)) for e in spec.accelerators.requirements)
+    return replace(
+        job,
+        steps=tuple(spec.replica_steps) if spec.replica_steps else steps_between(spec.min_replicas, spec.max_replicas),
+        queue_name=spec.queue_name,
+        priority_class=spec.priority_class_name or "",
+        preemptible=spec.preemptible,
+        suspended=spec.suspend,
+        flavors=None if chosen is None else tuple(FlavorChoice(c.name, _float(c.speed)) for c in chosen),
+        nodes=NodeChoice(requirements=extra) if extra else ANY_NODE,
+        curve=_curve(spec),
+        restart_seconds=float(spec.restart_seconds),
+        min_runtime_seconds=float(spec.min_runtime_seconds),
+        placement_timeout_seconds=float(spec.placement_timeout_seconds),
+        failure_limit=spec.failure_limit,
+        complete_on_exit_zero=spec.completion_policy == "OnExitZero",
+    )
+
+
+def _fence(status: Any) -> tuple[str, Any]:
+    """A write of the status must meet the status that the decision was made from: its round of admission, if any."""
+    if not isinstance(status, Mapping):
+        return "/status", None
+    if mapping(status, "admission"):
+        return "/status/admission/round", at(status, "admission", "round")
+    return "/status/admission", None
 
 
 @dataclass(frozen=True)
@@ -83,135 +160,106 @@ class Shape:
 
 def translate(facts: JobFacts, around: Surroundings) -> Job:
     deployment = around.deployment
-    base = Job(
-        key=facts.key,
-        uid=facts.uid,
-        created=facts.created,
-        steps=(),
-        resource=CPU,
-        per_replica=1,
-        requests={"pods": 1},
-        generation=facts.generation,
-        observed_generation=facts.observed_generation,
-        held=facts.annotations.get(HOLD, "false").lower() not in ("false", ""),
-        completed=facts.annotations.get(COMPLETED, "").lower() == "true",
-        retried=facts.annotations.get(RETRY, ""),
+    job = replace(
+        facts.job,
         namespace_labels=around.namespace_labels,
         workload=deployment.workload if deployment else None,
         pods=tuple(sorted((pod.pod for pod in around.pods), key=lambda pod: pod.name)),
-        memory=facts.memory,
     )
-    if facts.model is None:
-        return replace(as_it_runs(base, around), block=Block("Invalid", facts.error))
+    if facts.error:
+        return as_it_runs(job, around, facts.error)
+    needed, block = _needed(facts, around)
     try:
-        return _with_spec(base, facts.model, around)
-    except InvalidObject as invalid:
-        return replace(as_it_runs(base, around), block=Block("Invalid", f"{invalid.field}: {invalid.message}"))
-
-
-def as_it_runs(job: Job, around: Surroundings) -> Job:
-    """An invalid job that runs still uses what its pods use: count that, from the Deployment's own template."""
-    if around.deployment is None:
-        return job
-    needed = requests(mapping(around.deployment.template, "spec"))
-    resources = accelerator_resources(needed)
-    resource = resources[0] if resources else CPU
-    return replace(job, resource=resource, per_replica=count_of(resource, needed), requests=needed)
-
-
-def _with_spec(job: Job, model: TrainingJob, around: Surroundings) -> Job:
-    spec = model.spec
-    template, block = _template(model, around)
-    pod_spec = without_pins(mapping(template, "spec"), around.deployment)
-    shape = _shape(model, pod_spec, around.catalog)
-    extra = tuple(
-        Requirement(entry.key, entry.operator, tuple(entry.values)) for entry in spec.accelerators.requirements
-    )
-    chosen = spec.accelerators.flavors
-    priority, no_class = _priority(spec.priority_class_name, around)
+        shape = _shape(facts, needed, around.catalog)
+    except _Contradiction as found:
+        return as_it_runs(job, around, str(found))
+    extra = job.nodes.requirements
+    priority, no_class = _priority(job.priority_class, around)
     return replace(
         job,
-        steps=tuple(spec.replica_steps) if spec.replica_steps else steps_between(spec.min_replicas, spec.max_replicas),
         resource=shape.resource,
         per_replica=shape.per_replica,
         requests=shape.requests,
-        queue_name=spec.queue_name,
         priority=priority,
-        priority_class=spec.priority_class_name or "",
-        preemptible=spec.preemptible,
-        suspended=spec.suspend,
-        flavors=None if chosen is None else tuple(FlavorChoice(c.name, _float(c.speed)) for c in chosen),
-        nodes=node_choice(pod_spec, extra),
-        curve=_curve(model),
-        restart_seconds=float(spec.restart_seconds),
-        min_runtime_seconds=float(spec.min_runtime_seconds),
-        placement_timeout_seconds=float(spec.placement_timeout_seconds),
-        failure_limit=spec.failure_limit,
-        complete_on_exit_zero=spec.completion_policy == "OnExitZero",
-        template_hash=template_hash(spec.template) if spec.template is not None else "",
+        nodes=replace(needed.nodes, requirements=extra) if extra else needed.nodes,
+        template_hash=facts.template.hash if facts.template is not None else "",
         block=around.conflict or block or no_class,
-        warnings=_warnings(pod_spec, around),
+        warnings=_warnings(needed, around),
     )
 
 
-def _template(model: TrainingJob, around: Surroundings) -> tuple[Raw, Block | None]:
-    """The pod template that counts, and why a referenced workload may not be touched."""
-    if model.spec.template is not None:
-        return model.spec.template, None
-    assert model.spec.workload_ref is not None
-    name = model.spec.workload_ref.name
+def as_it_runs(job: Job, around: Surroundings, error: str) -> Job:
+    """An invalid job that runs still uses what its pods use: count that, from the Deployment's own template. Of its
+    spec nothing counts."""
+    needed = around.deployment.asked.requests if around.deployment is not None else ONE_POD
+    resources = accelerator_resources(needed)
+    resource = resources[0] if resources else CPU
+    return Job(
+        key=job.key,
+        uid=job.uid,
+        created=job.created,
+        steps=(),
+        resource=resource,
+        per_replica=count_of(resource, needed),
+        requests=needed,
+        held=job.held,
+        completed=job.completed,
+        retried=job.retried,
+        generation=job.generation,
+        observed_generation=job.observed_generation,
+        workload=job.workload,
+        pods=job.pods,
+        block=Block("Invalid", error),
+        namespace_labels=job.namespace_labels,
+        memory=job.memory,
+    )
+
+
+def _needed(facts: JobFacts, around: Surroundings) -> tuple[Asked, Block | None]:
+    """What the pod template that counts asks, and why a referenced workload may not be touched."""
+    if facts.template is not None:
+        return facts.template.asked, None
+    name = facts.reference
     if around.deployment is None:
-        return {}, Block(
-            "WorkloadNotFound", f"there is no Deployment {name!r} in namespace {model.metadata.namespace!r}"
-        )
+        message = f"there is no Deployment {name!r} in namespace {facts.key.namespace!r}"
+        return NOTHING, Block("WorkloadNotFound", message)
     if not around.deployment.managed:
         message = f'Deployment {name!r} does not carry the label apportion.dev/managed: "true"'
-        return around.deployment.template, Block("WorkloadNotManaged", message)
-    return around.deployment.template, None
+        return around.deployment.asked, Block("WorkloadNotManaged", message)
+    return around.deployment.asked, None
 
 
-def without_pins(spec: Raw, deployment: DeploymentFacts | None) -> Raw:
-    """The pod spec as its author wrote it: less the selector, tolerations and affinity that an earlier grant added."""
-    pins = pins_of(deployment.workload) if deployment is not None and not deployment.workload.owned else {}
-    if not pins:
-        return spec
-    cleaned: dict[str, Any] = dict(spec)
-    selector = mapping(pins, "nodeSelector")
-    cleaned["nodeSelector"] = {k: v for k, v in texts(spec, "nodeSelector").items() if selector.get(k) != v}
-    added = pins.get("tolerations")
-    ours = added if isinstance(added, list) else []
-    theirs = at(spec, "tolerations")
-    cleaned["tolerations"] = [entry for entry in theirs if entry not in ours] if isinstance(theirs, list) else []
-    if "affinity" in pins:
-        cleaned["affinity"] = pins["affinity"]
-    return {key: value for key, value in cleaned.items() if value not in ({}, [], None)}
+class _Contradiction(Exception):
+    """The spec says of its accelerators what the template denies."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"spec.accelerators.{field}: {message}")
 
 
-def _shape(model: TrainingJob, pod_spec: Raw, catalog: Sequence[Flavor]) -> Shape:
+def _shape(facts: JobFacts, pod: Asked, catalog: Sequence[Flavor]) -> Shape:
     """The template counts; a spec that contradicts it is invalid."""
-    needed = requests(pod_spec)
-    asked = model.spec.accelerators
-    if not pod_spec:
-        return Shape(asked.resource or CPU, asked.per_replica or 1, needed)
+    needed = pod.requests
+    if pod is NOTHING:
+        return Shape(facts.resource or CPU, facts.per_replica or 1, needed)
     resources = accelerator_resources(needed)
     listed = {flavor.resource for flavor in catalog}
     usual = [name for name in resources if known(name) or name in listed]
-    if asked.resource is None:
+    if facts.resource is None:
         candidates = usual or resources
         if len(candidates) > 1:
-            raise _invalid(
-                model, "resource", f"expected to be given: the template asks for several ({', '.join(candidates)})"
+            raise _Contradiction(
+                "resource", f"expected to be given: the template asks for several ({', '.join(candidates)})"
             )
         resource = candidates[0] if candidates else CPU
     else:
-        resource = asked.resource
+        resource = facts.resource
         if resource != CPU and resource not in resources:
             there = ", ".join(resources) or "no accelerator"
-            raise _invalid(model, "resource", f"the template counts, and asks for {there}, not for {resource}")
+            raise _Contradiction("resource", f"the template counts, and asks for {there}, not for {resource}")
     count = count_of(resource, needed)
-    if asked.per_replica is not None and asked.per_replica != count:
-        raise _invalid(
-            model, "perReplica", f"the template counts, and asks for {count} {resource}, not {asked.per_replica}"
+    if facts.per_replica is not None and facts.per_replica != count:
+        raise _Contradiction(
+            "perReplica", f"the template counts, and asks for {count} {resource}, not {facts.per_replica}"
         )
     return Shape(resource, count, needed)
 
@@ -222,13 +270,8 @@ def count_of(resource: str, needed: Amounts) -> int:
     return max(1, -(-amount // 1000)) if resource == CPU else max(1, amount)
 
 
-def _invalid(model: TrainingJob, field: str, message: str) -> InvalidObject:
-    meta = model.metadata
-    return InvalidObject("TrainingJob", meta.namespace, meta.name, f"spec.accelerators.{field}", message)
-
-
-def _priority(name: str | None, around: Surroundings) -> tuple[int, Block | None]:
-    if name is None:
+def _priority(name: str, around: Surroundings) -> tuple[int, Block | None]:
+    if not name:
         return 0, None
     found = around.priority_classes.get(name)
     if found is None:
@@ -236,6 +279,7 @@ def _priority(name: str | None, around: Surroundings) -> tuple[int, Block | None
     return found.value, None
 
 
+@lru_cache(maxsize=1024)
 def steps_between(low: int, high: int) -> tuple[int, ...]:
     """Every count, or at most 64 of them in geometric distance, both ends kept."""
     if high - low < MOST_STEPS:
@@ -245,8 +289,8 @@ def steps_between(low: int, high: int) -> tuple[int, ...]:
     return tuple(sorted(count for count in counts if low <= count <= high))
 
 
-def _curve(model: TrainingJob) -> Curve:
-    scaling = model.spec.scaling
+def _curve(spec: TrainingJobSpec) -> Curve:
+    scaling = spec.scaling
     if scaling.points:
         by_flavor: dict[str | None, list[tuple[int, float]]] = {}
         for point in scaling.points:
@@ -263,12 +307,12 @@ def _float(value: object) -> float | None:
     return None if value is None else float(str(value))
 
 
-def _warnings(pod_spec: Raw, around: Surroundings) -> tuple[Block, ...]:
+def _warnings(needed: Asked, around: Surroundings) -> tuple[Block, ...]:
     found = [
         Block("UnmodelledConstraint", f"the pod template has {constraint}: pods may stay Pending for it")
-        for constraint in unmodelled(pod_spec)
+        for constraint in needed.unmodelled
     ]
-    named = text(pod_spec, "priorityClassName")
+    named = needed.priority_class
     if around.deployment is not None and not around.deployment.workload.owned and named:
         priority_class = around.priority_classes.get(named)
         if priority_class is not None and priority_class.preempts:

@@ -1,12 +1,37 @@
 """What a pod spec asks of a node, as the scheduler counts it."""
 
+import json
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 from apportion.kube.raw import Raw, amounts, mapping, mappings, text, texts
 from apportion.model.resources import CPU, MEMORY, PODS, Amounts, plus
 from apportion.model.selection import NodeChoice, Requirement, Taint, Toleration
 
 NOT_ACCELERATORS = frozenset({CPU, MEMORY, PODS, "ephemeral-storage", "storage"})
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a snapshot needs of a pod spec. `requests` counts one pod; `nodes` has no requirements beside the spec."""
+
+    requests: Amounts
+    nodes: NodeChoice
+    unmodelled: tuple[str, ...]
+    priority_class: str
+
+
+def asked(spec: Raw) -> Asked:
+    """Pods of one shape share one answer: a cluster has thousands of jobs, and few shapes."""
+    return _asked(json.dumps(spec, default=str))
+
+
+@lru_cache(maxsize=1024)
+def _asked(spec: str) -> Asked:
+    raw: Any = json.loads(spec)
+    return Asked(requests(raw), node_choice(raw), tuple(unmodelled(raw)), text(raw, "priorityClassName"))
 
 
 def requests(spec: Raw) -> dict[str, int]:

@@ -1,5 +1,7 @@
 """Total readers of raw objects: whatever the JSON holds, a value of the asked type comes back."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -68,6 +70,11 @@ def _epoch(value: str) -> float | None:
 def timestamp(epoch: float) -> str:
     """Seconds of the epoch as Kubernetes writes times with fractions (MicroTime)."""
     return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def fingerprint(raw: Any) -> str:
+    """Names a value: equal JSON has the same one, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(raw, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def amounts(raw: Any, *path: str) -> dict[str, int]:

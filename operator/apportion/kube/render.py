@@ -1,6 +1,5 @@
 """Deployments and patches as plain data. Nothing here talks to an API server."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -16,11 +15,6 @@ JOB_LABEL = "apportion.dev/job"
 TRAINING_PRIORITY_CLASS = "apportion-training"
 
 Patch = list[dict[str, Any]]
-
-
-def template_hash(template: Raw) -> str:
-    """Names a pod template as its author wrote it: the API server's defaults must not look like a change."""
-    return hashlib.sha256(json.dumps(template, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def toleration_of(toleration: Toleration) -> dict[str, str]:
@@ -205,18 +199,11 @@ def needs_repin(facts: DeploymentFacts, job: Job) -> bool:
     return facts.workload.owned and facts.workload.template_hash != job.template_hash
 
 
-def status_patch(raw: Raw, status: Mapping[str, Any]) -> Patch:
-    """The whole status, fenced by the uid and by the admission round that this decision started from."""
-    patch: Patch = [{"op": "test", "path": "/metadata/uid", "value": at(raw, "metadata", "uid")}]
-    old = at(raw, "status")
-    if not isinstance(old, Mapping):
-        return [
-            *patch,
-            {"op": "test", "path": "/status", "value": None},
-            {"op": "add", "path": "/status", "value": status},
-        ]
-    if mapping(old, "admission"):
-        patch.append({"op": "test", "path": "/status/admission/round", "value": at(old, "admission", "round")})
-    else:
-        patch.append({"op": "test", "path": "/status/admission", "value": None})
-    return [*patch, {"op": "replace", "path": "/status", "value": status}]
+def status_patch(uid: str, fence: tuple[str, Any], status: Mapping[str, Any]) -> Patch:
+    """The whole status, fenced by the uid and by the status that this decision started from."""
+    path, value = fence
+    return [
+        {"op": "test", "path": "/metadata/uid", "value": uid},
+        {"op": "test", "path": path, "value": value},
+        {"op": "add", "path": "/status", "value": status},
+    ]

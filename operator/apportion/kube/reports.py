@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from apportion.api.names import API_VERSION
 from apportion.kube import kinds
 from apportion.kube.client import Api
 from apportion.kube.cluster import Cluster
 from apportion.kube.jobs import JobFacts
-from apportion.kube.raw import Raw, at, integer, mapping, mappings, text, timestamp
+from apportion.kube.raw import Raw, at, integer, mapping, mappings, timestamp
 from apportion.model.plan import Decision, Outcome
 from apportion.model.policy import Policy
 from apportion.model.snapshot import Snapshot
@@ -109,7 +110,7 @@ def transitions(decision: Decision, before: dict[Any, JobFacts]) -> Iterable[tup
             yield outcome, "Warning", notice.reason, notice.message
         if outcome.current != outcome.granted:
             yield outcome, "Normal", *_resized(outcome)
-        known = {condition.type: condition for condition in facts.memory.conditions}
+        known = {condition.type: condition for condition in facts.job.memory.conditions}
         for condition in outcome.memory.conditions:
             old = known.get(condition.type)
             newly = condition.status and (old is None or not old.status or old.reason != condition.reason)
@@ -143,11 +144,11 @@ def event(outcome: Outcome, facts: JobFacts, said: tuple[str, str, str], now: fl
         "kind": "Event",
         "metadata": {"generateName": f"{facts.key.name[:200]}.", "namespace": facts.key.namespace},
         "involvedObject": {
-            "apiVersion": text(facts.raw, "apiVersion") or "apportion.dev/v1alpha1",
+            "apiVersion": API_VERSION,
             "kind": "TrainingJob",
             "namespace": facts.key.namespace,
             "name": facts.key.name,
-            "uid": facts.uid,
+            "uid": facts.job.uid,
         },
         "type": type_,
         "reason": reason,

@@ -19,7 +19,7 @@ class JobKey(NamedTuple):
         return f"{self.namespace}/{self.name}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Condition:
     """A status condition; `since` in seconds of the epoch."""
 
@@ -30,7 +30,7 @@ class Condition:
     since: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Admission:
     """What was granted: the planner's memory. A grant that is not bound yet is reserved for its job."""
 
@@ -40,7 +40,7 @@ class Admission:
     since: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Backoff:
     """A flavor where this job's pods could not be placed, left out until then; `failures` doubles the wait."""
 
@@ -49,7 +49,7 @@ class Backoff:
     until: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pod:
     """One replica that exists. Times in seconds of the epoch.
 
@@ -73,7 +73,7 @@ class Pod:
     ready_since: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Workload:
     """The Deployment behind a job as it stands in the API server.
 
@@ -97,7 +97,7 @@ class Workload:
     recreate: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Block:
     """Why a job is not for the optimizer now: a CamelCase reason and a sentence; `field` for an invalid spec."""
 
@@ -105,7 +105,7 @@ class Block:
     message: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FlavorChoice:
     """An entry of the job's allow-list; speed None: the flavor's own."""
 
@@ -113,7 +113,7 @@ class FlavorChoice:
     speed: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Job:
     """One TrainingJob with its workload and its pods.
 
@@ -169,7 +169,7 @@ class Job:
         return self.memory.admission
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Memory:
     """What status remembers of a job between rounds; everything else is derived.
 
