@@ -35,6 +35,7 @@ def job(name: str, low: int = 1, high: int = 4, each: int = 1, **fields: Any) ->
             "resource": GPU,
             "per_replica": each,
             "requests": {GPU: each, "cpu": 1000, "pods": 1},
+            "observed_generation": 1,
             "restart_seconds": 0.0,
             "min_runtime_seconds": 0.0,
             **fields,

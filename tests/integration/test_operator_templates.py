@@ -128,3 +128,34 @@ async def test_a_referenced_deployment_that_can_preempt_is_warned_about(cluster:
 
     await cluster.event("bold", "CanPreempt", bold)
     await cluster.expect("bold", phase="Running", granted=1)
+
+
+async def test_a_deployment_that_the_api_server_refuses_is_told_and_not_sent_again_until_it_may_differ(
+    cluster: Cluster,
+) -> None:
+    await cluster.nodes()
+    odd = cluster.job("odd")
+    good = odd["spec"]["template"]["spec"]["containers"]
+    odd["spec"]["template"]["spec"]["containers"] = [{**good[0], "name": "Not A Name"}]
+    await cluster.apply(odd)
+    await cluster.expect("odd", degraded="WorkloadRefused", granted=0, says="spec.template.spec.containers[0].name")
+    await cluster.submit("other")
+    await cluster.expect("other", phase="Running")
+    await cluster.calm()
+    tried = [seen for seen in cluster.plane.writes(f"{cluster.namespace}/deployments") if seen.status == 422]
+    assert len(tried) == 1
+    await cluster.spec("odd", template={"spec": {"containers": good}})
+    await cluster.expect("odd", phase="Running", degraded=None)
+
+
+async def test_a_running_job_whose_new_template_is_refused_goes_on(cluster: Cluster) -> None:
+    await cluster.nodes()
+    await cluster.submit("works", (2, 2))
+    await cluster.expect("works", phase="Running")
+    uids, good = await cluster.uids("works"), cluster.job("works")["spec"]["template"]["spec"]["containers"]
+    await cluster.spec("works", template={"spec": {"containers": [{**good[0], "name": "Not A Name"}]}})
+    await cluster.expect("works", degraded="WorkloadRefused", granted=2)
+    await cluster.calm()
+    tried = [seen for seen in cluster.plane.writes(f"{cluster.namespace}/deployments") if seen.status == 422]
+    assert len(tried) == 1
+    assert await cluster.uids("works") == uids

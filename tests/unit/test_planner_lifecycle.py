@@ -228,6 +228,22 @@ def test_refused_pods_count_only_as_far_as_they_exist() -> None:
     assert condition(outcome, "Degraded") == (True, "PodsRefused")
 
 
+def test_a_refused_deployment_gives_its_grant_back_and_a_new_spec_is_tried_at_once() -> None:
+    refused = replace(TWO, pods=(), refusal="422 Invalid: Deployment is invalid")
+    _, first = decided(refused)
+    assert condition(first, "Degraded") == (True, "WorkloadRefused")
+    assert first.granted == NOTHING
+    again = replace(TWO, pods=(), memory=first.memory)
+    assert decided(again)[1].granted == NOTHING
+    assert decided(replace(again, generation=2))[1].granted == Grant("h100", 2)
+
+
+def test_a_job_that_runs_keeps_its_pods_where_a_change_is_refused() -> None:
+    _, outcome = decided(replace(TWO, refusal="403 Forbidden: denied the request"))
+    assert condition(outcome, "Degraded") == (True, "WorkloadRefused")
+    assert outcome.granted == Grant("h100", 2)
+
+
 def test_an_invalid_job_that_runs_is_not_touched() -> None:
     broken = replace(TWO, block=Block("Invalid", "spec.minReplicas: expected less"), steps=())
     _, outcome = decided(broken)

@@ -134,7 +134,10 @@ class Allocator:
         self._again_at = None if seconds is None else self.monotonic() + seconds
 
     def _mend(self, done: list[Done]) -> None:
-        """What a precondition refused is looked at again soon; the objects say by then what really is."""
+        """What a precondition refused is looked at again soon; the objects say by then what really is.
+
+        What is refused for good becomes a reason, and its grant is given back.
+        """
         lost = [one for one in done if one.lost]
         for one in lost:
             log.warning("%s: not written: %s", one.outcome.key, one.lost)
@@ -142,6 +145,12 @@ class Allocator:
         if lost:
             self._last = None
             self._look_again(LOST_RETRY_SECONDS)
+        refusals = {one.outcome.key: one.refused for one in done if one.refused}
+        for key in refusals.keys() - self.cluster.refusals.keys():
+            log.warning("%s: the API server refuses its Deployment: %s", key, refusals[key])
+        if refusals != self.cluster.refusals:
+            self.cluster.refusals = refusals
+            self.dirty.mark()
 
     async def _report(self, snapshot: Snapshot, policy: Policy, decision: Decision) -> None:
         if not self.leads():

@@ -25,12 +25,17 @@ CONCURRENCY = 16
 
 @dataclass(frozen=True)
 class Done:
-    """What one job's actuation came to. `lost`: a precondition failed or an object is gone; the next round mends it."""
+    """What one job's actuation came to.
+
+    lost: a precondition failed or an object is gone; the next round mends it. refused: the Deployment as it should be
+    is none that the API server takes, and would not be the next time.
+    """
 
     outcome: Outcome
     wrote_status: bool = False
     wrote_workload: bool = False
     lost: str = ""
+    refused: str = ""
 
 
 @dataclass
@@ -48,7 +53,13 @@ class Actuator:
         flavors = {flavor.name: flavor for flavor in snapshot.flavors}
         leaving = {resize.key: resize for resize in decision.resizes if resize.wave == 0 and resize.leaving}
         changes = [
-            _Change(outcome, jobs[outcome.key], flavors.get(outcome.granted.flavor), leaving.get(outcome.key))
+            _Change(
+                outcome,
+                jobs[outcome.key],
+                flavors.get(outcome.granted.flavor),
+                leaving.get(outcome.key),
+                snapshot.now,
+            )
             for outcome in decision.outcomes
         ]
         first = [change for change in changes if change.gives_room]
@@ -105,7 +116,12 @@ class Actuator:
         work = self._workload_work(change, facts) if facts is not None and self.leads() else None
         if work is None:
             return Done(change.outcome)
-        await work()
+        try:
+            await work()
+        except Refused as refused:
+            if not _is_final(refused):
+                raise
+            return Done(change.outcome, refused=str(refused))
         return Done(change.outcome, wrote_workload=True)
 
     def _status_differs(self, change: "_Change", facts: JobFacts) -> bool:
@@ -130,6 +146,8 @@ class Actuator:
         if change.flavor is None:
             return None
         if render.needs_repin(deployment, job):
+            if change.rests:
+                return None
             return self._repinned(deployment, job, facts, change)
         if deployment.workload.replicas == job.admission.replicas:
             return None
@@ -204,8 +222,22 @@ class _Change:
     job: Job
     flavor: Flavor | None
     leaving: Resize | None
+    now: float
+
+    @property
+    def rests(self) -> bool:
+        """Its Deployment was refused a while ago: asked again when the back-off of its flavor is over."""
+        resting = {entry.flavor for entry in self.outcome.memory.backoff if entry.until > self.now}
+        degraded = next((c for c in self.outcome.memory.conditions if c.type == "Degraded"), None)
+        refused = degraded is not None and degraded.status and degraded.reason == "WorkloadRefused"
+        return refused and self.outcome.granted.flavor in resting
 
     @property
     def gives_room(self) -> bool:
         before, after = self.outcome.current, self.outcome.granted
         return after.replicas < before.replicas or (before.flavor != after.flavor and before.replicas > 0)
+
+
+def _is_final(refused: Refused) -> bool:
+    """Would the same write be refused again? A failed `test` of a patch is a 422 as well, but judges no object."""
+    return refused.code in (400, 403, 413) or (refused.code == 422 and " is invalid: " in refused.message)

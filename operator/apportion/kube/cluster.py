@@ -66,6 +66,8 @@ class Cluster:
 
     entries: dict[str, dict[Key, Entry]] = field(default_factory=lambda: defaultdict(dict))
     rejected: dict[tuple[str, Key], str] = field(default_factory=dict)
+    refusals: dict[JobKey, str] = field(default_factory=dict)
+    """Of the last round: what the API server said to Deployments that it does not take."""
 
     def apply(self, kind: Kind, raw: Raw, deleted: bool = False) -> bool:
         """Take in one object. True if a decision could depend on the difference; our own status writes do not count.
@@ -221,7 +223,7 @@ class _Join:
                 catalog=self.policy.flavors,
                 conflict=conflicts.get(job.key),
             )
-            jobs.append(translate(job, around))
+            jobs.append(replace(translate(job, around), refusal=self.cluster.refusals.get(job.key, "")))
         return jobs, owners
 
     def namespace(self, name: str) -> Mapping[str, str]:

@@ -120,7 +120,8 @@ class Job:
     `requests` is one replica's whole pod request (accelerators, cpu, memory, one pod); `per_replica` counts
     accelerators (for cpu: whole cores). `steps` are the admissible counts in rising order. `block` is set by the
     translation where the object cannot be decided on (Invalid, WorkloadNotFound, ...). `template_hash` is of the
-    owned pod template as asked now; `retried` is the value of the annotation apportion.dev/retry.
+    owned pod template as asked now; `retried` is the value of the annotation apportion.dev/retry; `refusal` is what
+    the API server answered in the last round when it refused to create or change the job's Deployment.
     """
 
     key: JobKey
@@ -150,6 +151,7 @@ class Job:
     complete_on_exit_zero: bool = True
     workload: Workload | None = None
     template_hash: str = ""
+    refusal: str = ""
     pods: tuple[Pod, ...] = ()
     block: Block | None = None
     warnings: tuple[Block, ...] = ()

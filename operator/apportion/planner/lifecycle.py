@@ -14,6 +14,7 @@ FIRST_BACKOFF_SECONDS = 60.0
 LONGEST_BACKOFF_SECONDS = 3600.0
 REVERT_WINDOW_SECONDS = 600.0
 MOST_REVERTS = 3
+GAVE_BACK = ("PlacementFailed", "PodsRefused", "WorkloadRefused")
 # The pods are somebody else's: they count as foreign, and the job holds nothing.
 HANDS_OFF = ("WorkloadConflict", "WorkloadNotManaged")
 
@@ -61,10 +62,13 @@ def assess(job: Job, now: float, in_grace: bool = False) -> State:
 
 
 def forget_on_retry(job: Job) -> Job:
-    """A new value of apportion.dev/retry starts the job again; so does a spec change after a failure."""
+    """A new value of apportion.dev/retry starts the job again; so does a new spec after a failure or in a back-off."""
     retried = bool(job.retried) and job.retried != job.memory.retried
-    respecified = job.memory.phase == "Failed" and job.generation != job.observed_generation
-    if not (retried or respecified):
+    respecified = job.generation != job.observed_generation
+    if respecified:
+        # What was refused or could not be placed was another spec.
+        job = replace(job, memory=replace(job.memory, backoff=()))
+    if not (retried or (respecified and job.memory.phase == "Failed")):
         return job
     fresh = replace(
         job.memory, phase="", ready_restarts=0, reverts=(), backoff=(), retried=job.retried, queued_since=None
@@ -113,13 +117,13 @@ def placement(state: State, now: float) -> State:
 
 
 def refusals(state: State, now: float) -> State:
-    """A ResourceQuota or an admission webhook refuses pods: only those that exist count."""
+    """The Deployment was refused, or a ResourceQuota or a webhook refuses its pods: only those that exist count."""
     job = state.job
     admission = job.admission
-    if admission is None or job.workload is None or not job.workload.refusal:
-        return state
     existing = sum(1 for pod in job.pods if not pod.terminating)
-    if existing >= admission.replicas:
+    if admission is not None and job.refusal:
+        return give_back(state, min(existing, admission.replicas), Block("WorkloadRefused", job.refusal), now)
+    if admission is None or job.workload is None or not job.workload.refusal or existing >= admission.replicas:
         return state
     return give_back(state, existing, Block("PodsRefused", job.workload.refusal), now)
 
@@ -153,7 +157,7 @@ def with_barred(state: State, now: float) -> State:
     degraded = state.degraded
     if degraded is None and active:
         said = next((c for c in job.memory.conditions if c.type == "Degraded" and c.status), None)
-        if said is not None and said.reason in ("PlacementFailed", "PodsRefused"):
+        if said is not None and said.reason in GAVE_BACK:
             degraded = Block(said.reason, said.message)
     return replace(
         state,
