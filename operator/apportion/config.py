@@ -14,6 +14,9 @@ class Settings:
     namespace: str = "apportion-system"
     """Where the Lease is kept."""
 
+    watch_namespaces: tuple[str, ...] = ()
+    """TrainingJobs of these namespaces only, by rights in these only; nodes and pods are read everywhere. (): all."""
+
     lease_name: str = "apportion"
     """The Lease's name: operators with the same one elect a leader among themselves."""
 

@@ -4,7 +4,6 @@ admission and operator refuse it, and the victims go on.
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,28 +12,11 @@ from apportion.kube.client import Api, Refused, connect
 from apportion.kube.kinds import DEPLOYMENT, JOB, POLICY, QUEUE_KIND
 from controlplane.access import Refused as AccessRefused
 from controlplane.plane import Plane
-from integration.cluster import Cluster, cluster_on
+from integration.cluster import Cluster
 from integration.manifests import deployment, namespace, training_job
-from integration.operator_process import Operator, is_ready
-from integration.real_plane import RealPlane
 
 EDITOR = "apportion-editor"
 TENANT = "tenant"
-
-
-@pytest.fixture
-async def cluster(real_plane: Plane, tmp_path: Path) -> AsyncIterator[Cluster]:
-    plane = RealPlane(tmp_path, real_plane)
-    plane.start()
-    operator = Operator(plane.operators_kubeconfig, tmp_path)
-    operator.start()
-    try:
-        await is_ready(operator)
-        async with cluster_on(plane, operator) as cluster:
-            yield cluster
-    finally:
-        operator.stop()
-        plane.stop()
 
 
 @pytest.fixture

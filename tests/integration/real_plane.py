@@ -5,7 +5,7 @@ Operators have the identity that the chart gives them, so the real authorizer ju
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -70,17 +70,18 @@ class RealPlane(ControlPlane):
             yield wire
 
     def take_rights_away(self, *rights: tuple[str, str, str]) -> None:
-        self._rules = self._rules or self._role()["rules"]
+        self._rules = self._rules or self.role()["rules"]
         self._rule([rest for rule in self._rules for rest in _without(rule, rights)])
 
     def give_rights_back(self) -> None:
         self._rule(self._rules)
 
-    def _role(self) -> Any:
+    def role(self) -> Any:
+        """The ClusterRole of the operators, as it stands."""
         return self._plane.admin.request("GET", CLUSTER_ROLE.path(name=OPERATOR))
 
     def _rule(self, rules: list[Obj]) -> None:
-        self._plane.admin.request("PUT", CLUSTER_ROLE.path(name=OPERATOR), {**self._role(), "rules": rules})
+        self._plane.admin.request("PUT", CLUSTER_ROLE.path(name=OPERATOR), {**self.role(), "rules": rules})
 
     def forget_history(self) -> None:
         """etcd forgets; the API server's own window, which only a restart would empty, is hidden by the proxy: after a
@@ -127,14 +128,10 @@ async def _definitions(api: Api) -> set[str]:
     return {each["metadata"]["uid"] for each in (await api.get(DEFINITION.path()))["items"]}
 
 
-def _without(rule: Obj, rights: tuple[tuple[str, str, str], ...]) -> list[Obj]:
+def _without(rule: Obj, rights: tuple[tuple[str, str, str], ...]) -> Iterator[Obj]:
     """A rule as one rule for each of its resources, less the rights."""
-    return [
-        {
-            "apiGroups": [group],
-            "resources": [resource],
-            "verbs": [verb for verb in rule["verbs"] if (verb, group, resource) not in rights],
-        }
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-    ]
+    for group in rule["apiGroups"]:
+        for resource in rule["resources"]:
+            verbs = [verb for verb in rule["verbs"] if (verb, group, resource) not in rights]
+            if verbs:
+                yield {"apiGroups": [group], "resources": [resource], "verbs": verbs}

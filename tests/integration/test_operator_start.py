@@ -71,7 +71,7 @@ async def test_a_missing_definition_is_named_and_work_begins_when_it_is_installe
 async def test_a_missing_right_is_named_by_verb_and_resource(own_cluster: Cluster) -> None:
     own_cluster.plane.take_rights_away(("patch", "apps", "deployments"), ("list", "", "nodes"))
     async with operating(own_cluster, ready=False) as operator:
-        await unready(operator, "patch deployments.apps", "list nodes", "ClusterRole")
+        await unready(operator, "patch deployments.apps", "list nodes", "rbac.yaml")
         assert len(lines(operator, "may not patch deployments.apps")) == 1
 
         own_cluster.plane.give_rights_back()

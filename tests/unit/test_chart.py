@@ -194,12 +194,29 @@ def grants(role: dict[str, Any]) -> set[str]:
     }
 
 
+def test_watched_namespaces_take_the_place_of_rights_in_all():
+    documents = rendered("watchNamespaces={red,blue}")
+    everywhere = grants(named(documents, "ClusterRole", "apportion"))
+    roles = [role for role in of_kind(documents, "Role") if role["metadata"]["name"] == "apportion"]
+    assert [role["metadata"]["namespace"] for role in roles] == ["red", "blue"]
+    for role in roles:
+        assert everywhere.isdisjoint(grants(role))
+        assert everywhere | grants(role) == grants(named(INSTALL, "ClusterRole", "apportion"))
+    assert not [right for right in everywhere if right.startswith(("create ", "patch ")) and "/status" not in right]
+    bound = [one for one in of_kind(documents, "RoleBinding") if one["metadata"]["name"] == "apportion"]
+    assert [one["metadata"]["namespace"] for one in bound] == ["red", "blue"]
+    (container,) = named(documents, "Deployment", "apportion")["spec"]["template"]["spec"]["containers"]
+    assert [word for word in container["args"] if "watch" in word] == [
+        "--watch-namespace=red",
+        "--watch-namespace=blue",
+    ]
+
+
 def test_the_operator_has_the_rights_that_it_asks_for_and_few_more():
     granted = grants(named(INSTALL, "ClusterRole", "apportion"))
     asked = {str(right) for right in RIGHTS}
     assert asked - granted == set()
-    reads = {right.replace("list ", "get ") for right in asked if right.startswith("list ")}
-    assert granted - asked - reads == {"patch events", "update trainingjobs/finalizers.apportion.dev"}
+    assert granted - asked == {"update trainingjobs/finalizers.apportion.dev"}
     lease = grants(named(INSTALL, "Role", "apportion-leader"))
     assert lease == {f"{verb} leases.coordination.k8s.io" for verb in ("create", "get", "update")}
 

@@ -31,6 +31,12 @@ def version() -> None:
 @KUBECONFIG
 @CONTEXT
 @click.option("--namespace", default=Settings.namespace, show_default=True, help="Where the Lease is kept.")
+@click.option(
+    "--watch-namespace",
+    "watch_namespaces",
+    multiple=True,
+    help="Look after TrainingJobs of this namespace only, by rights there only; may be repeated. Default: all.",
+)
 @click.option("--lease-name", default=Settings.lease_name, show_default=True)
 @click.option("--lease-seconds", default=Settings.lease_seconds, show_default=True, type=click.FloatRange(min=1))
 @click.option("--leader-election/--no-leader-election", default=True, show_default=True)

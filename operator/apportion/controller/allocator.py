@@ -64,8 +64,9 @@ class Allocator:
     async def audit(self) -> None:
         """A full LIST of everything: what vanished unseen is found, the snapshot is confirmed. Raises as the client."""
         started = self.monotonic()
+        watched = self.settings.watch_namespaces
         for kind in kinds.WATCHED:
-            if await self.cluster.replace_all(kind, self.api.pages(kind)):
+            if await self.cluster.replace_all(kind, self.api.pages(kind, kinds.places(kind, watched))):
                 self.dirty.mark()
         self.confirmed_at = started
 

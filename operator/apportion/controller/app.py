@@ -88,7 +88,7 @@ class Operator:
 
     async def _checked(self, api: Api) -> None:
         async for _ in self._attempts():
-            found = await problems(api)
+            found = await problems(api, self.settings.watch_namespaces)
             if not found:
                 return
             self._say("; ".join(found))
@@ -143,7 +143,7 @@ class Operator:
 
     async def _watch(self, api: Api) -> None:
         assert self.allocator is not None
-        await watch(api, self.allocator.take)
+        await watch(api, self.allocator.take, self.settings.watch_namespaces)
 
     async def _audits(self) -> None:
         assert self.allocator is not None

@@ -5,13 +5,14 @@ import contextlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Any
 
 import kopf
 
 from apportion.kube.client import Api
-from apportion.kube.kinds import WATCHED, Kind
+from apportion.kube.kinds import TENANTS, WATCHED, Kind
 
 # It says in each run that it leaves the signals alone, as it should.
 logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
@@ -34,8 +35,23 @@ class _NoDiff(kopf.DiffBaseStorage):  # type: ignore[misc]
         raise AssertionError("nothing is written to objects")
 
 
-def registry_of(credentials: dict[str, Any], take: Take) -> kopf.OperatorRegistry:
-    """Every trigger of the operator: an event of any watched kind. No finalizers, no annotations, no timers."""
+@dataclass(frozen=True)
+class Scope:
+    """What one run of kopf watches: kinds, in some namespaces or (none named) in all."""
+
+    kinds: tuple[Kind, ...]
+    namespaces: tuple[str, ...] = ()
+
+
+def scopes(watched: Collection[str]) -> list[Scope]:
+    """kopf has one set of namespaces for all kinds of a run: two runs where only some kinds are bound to namespaces."""
+    if not watched:
+        return [Scope(WATCHED)]
+    return [Scope(tuple(kind for kind in WATCHED if kind not in TENANTS)), Scope(TENANTS, tuple(watched))]
+
+
+def registry_of(credentials: dict[str, Any], take: Take, watched: tuple[Kind, ...]) -> kopf.OperatorRegistry:
+    """Every trigger of the operator: an event of any of these kinds. No finalizers, no annotations, no timers."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)  # type: ignore[untyped-decorator]
@@ -55,7 +71,7 @@ def registry_of(credentials: dict[str, Any], take: Take) -> kopf.OperatorRegistr
         settings.queueing.idle_timeout = 0.2
         settings.persistence.diffbase_storage = _NoDiff()
 
-    for kind in WATCHED:
+    for kind in watched:
         _watch(registry, kind, take)
     return registry
 
@@ -74,9 +90,10 @@ class _Kopf:
     that is younger than itself, whosever it is.
     """
 
-    def __init__(self, credentials: dict[str, Any], take: Take) -> None:
+    def __init__(self, credentials: dict[str, Any], take: Take, scope: Scope) -> None:
         self._home = asyncio.get_running_loop()
-        self._registry = registry_of(credentials, self._hand_over)
+        self._registry = registry_of(credentials, self._hand_over, scope.kinds)
+        self._namespaces = scope.namespaces
         self._take = take
         self._news: deque[tuple[Kind, Any, bool]] = deque()
         self._announced = False
@@ -125,7 +142,14 @@ class _Kopf:
         self._loop = asyncio.get_running_loop()
         if self._stopping:
             return
-        await kopf.operator(registry=self._registry, clusterwide=True, standalone=True, stop_flag=self._stop)
+        everywhere = not self._namespaces
+        await kopf.operator(
+            registry=self._registry,
+            clusterwide=everywhere,
+            namespaces=self._namespaces,
+            standalone=True,
+            stop_flag=self._stop,
+        )
 
     def _settle(self, error: BaseException | None) -> None:
         if self.ended.done():
@@ -136,14 +160,22 @@ class _Kopf:
             self.ended.set_result(None)
 
 
-async def watch(api: Api, take: Take) -> None:
+async def watch(api: Api, take: Take, watched: Collection[str] = ()) -> None:
     """Run kopf until this is cancelled. Any watch error but a 410 ends it, and is raised: the caller runs it again."""
-    run = _Kopf(await api.credentials(), take)
-    run.start()
+    credentials = await api.credentials()
+    runs = [_Kopf(credentials, take, scope) for scope in scopes(watched)]
+    for run in runs:
+        run.start()
+    ends = [run.ended for run in runs]
     try:
-        await asyncio.shield(run.ended)
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for ended in ends:
+            if ended.done():
+                ended.result()
     finally:
-        run.stop()
-        await asyncio.wait({run.ended}, timeout=LONGEST_END_SECONDS)
-        if run.ended.done() and not run.ended.cancelled():
-            run.ended.exception()
+        for run in runs:
+            run.stop()
+        await asyncio.wait(ends, timeout=LONGEST_END_SECONDS)
+        for ended in ends:
+            if ended.done() and not ended.cancelled():
+                ended.exception()

@@ -6,7 +6,7 @@ reply is read. So only its transport and its authentication are used.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -117,11 +117,16 @@ class Api:
         """All objects of a kind."""
         return [raw async for page in self.pages(kind) for raw in page]
 
-    async def pages(self, kind: Kind) -> AsyncIterator[list[Raw]]:
+    async def pages(self, kind: Kind, namespaces: Iterable[str] = ("",)) -> AsyncIterator[list[Raw]]:
         """All objects of a kind, page by page; apiVersion and kind are filled in, as in single objects."""
+        for namespace in namespaces:
+            async for page in self._pages(kind, kind.path(namespace)):
+                yield page
+
+    async def _pages(self, kind: Kind, path: str) -> AsyncIterator[list[Raw]]:
         query = {"limit": str(PAGE)}
         while True:
-            page = await self.get(kind.path(), query)
+            page = await self.get(path, query)
             version = f"{kind.group}/{kind.version}" if kind.group else kind.version
             yield [{"apiVersion": version, "kind": kind.name, **item} for item in mappings(page, "items")]
             more = text(mapping(page, "metadata"), "continue")

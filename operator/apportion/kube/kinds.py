@@ -1,5 +1,6 @@
 """What the operator reads: kinds, their paths in the API, and the rights that it needs on them."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from apportion.api.names import ALLOCATION_POLICY, GROUP, QUEUE, TRAINING_JOB, VERSION
@@ -57,4 +58,13 @@ WATCHED = (
     POD,
     JOB,
 )
+TENANTS = (AUTOSCALER, DEPLOYMENT, REPLICA_SET, JOB)
+"""What is read in the watched namespaces only, if there are any. Pods are read everywhere: they use up nodes."""
+
+
+def places(kind: Kind, watched: Collection[str]) -> tuple[str, ...]:
+    """The namespaces in which a kind is listed; ("",) is the whole cluster."""
+    return tuple(watched) if watched and kind in TENANTS else ("",)
+
+
 BY_NAME = {kind.name: kind for kind in WATCHED}

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from apportion.kube import kinds
@@ -35,7 +36,7 @@ RIGHTS = (
 )
 
 
-async def problems(api: Api) -> list[str]:
+async def problems(api: Api, watched: Collection[str] = ()) -> list[str]:
     """Empty when all is well. The first kind of problem that is found is told; later ones would only repeat it."""
     try:
         version = await api.get("/version")
@@ -47,7 +48,7 @@ async def problems(api: Api) -> list[str]:
     if found:
         return [found]
     try:
-        return await _missing_rights(api) or await _missing_definitions(api)
+        return await _missing_rights(api, watched) or await _missing_definitions(api, watched)
     except (Refused, Unreachable) as error:
         return [f"the API server {api.host} could not be asked: {error}"]
 
@@ -59,10 +60,16 @@ def _version_problem(major: str, minor: str) -> str:
     return ""
 
 
-async def _missing_definitions(api: Api) -> list[str]:
+def _places(right: Right, watched: Collection[str]) -> Collection[str]:
+    """Where a right is needed: what is written in namespaces is written in the watched ones only."""
+    writes = right.verb in ("create", "patch") and right.kind.namespaced
+    return watched if watched and writes else kinds.places(right.kind, watched)
+
+
+async def _missing_definitions(api: Api, watched: Collection[str]) -> list[str]:
     async def missing(kind: Kind) -> str:
         try:
-            await api.get(kind.path(), {"limit": "1"})
+            await api.get(kind.path(kinds.places(kind, watched)[0]), {"limit": "1"})
         except Refused as refused:
             if refused.code == 404:
                 return f"the CustomResourceDefinition {kind} is not installed: apply crds/"
@@ -72,9 +79,11 @@ async def _missing_definitions(api: Api) -> list[str]:
     return [line for line in await asyncio.gather(*map(missing, kinds.CUSTOM)) if line]
 
 
-async def _missing_rights(api: Api) -> list[str]:
-    async def refused(right: Right) -> str:
+async def _missing_rights(api: Api, watched: Collection[str]) -> list[str]:
+    async def refused(right: Right, namespace: str) -> str:
         attributes = {"verb": right.verb, "group": right.kind.group, "resource": right.kind.plural}
+        if namespace:
+            attributes["namespace"] = namespace
         if right.subresource:
             attributes["subresource"] = right.subresource
         review = {
@@ -83,7 +92,9 @@ async def _missing_rights(api: Api) -> list[str]:
             "spec": {"resourceAttributes": attributes},
         }
         reply = await api.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review)
-        return "" if at(mapping(reply, "status"), "allowed") is True else str(right)
+        where = f" in namespace {namespace}" if namespace else ""
+        return "" if at(mapping(reply, "status"), "allowed") is True else f"{right}{where}"
 
-    lines = [line for line in await asyncio.gather(*map(refused, RIGHTS)) if line]
-    return [f"this identity may not {line}: see the chart's ClusterRole" for line in lines]
+    asked = [(right, namespace) for right in RIGHTS for namespace in _places(right, watched)]
+    lines = [line for line in await asyncio.gather(*(refused(*one) for one in asked)) if line]
+    return [f"this identity may not {line}: see the chart's rbac.yaml" for line in lines]

@@ -1,0 +1,46 @@
+"""The chart as people install it: the helm program against a real API server."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from controlplane.plane import Plane
+
+CHART = Path(__file__).parents[2] / "helm" / "apportion"
+
+
+@dataclass(frozen=True)
+class Release:
+    """One release in a namespace of its own. Blocks: call it in a thread."""
+
+    helm: Path
+    plane: Plane
+    home: Path
+    namespace: str
+    name: str = "apportion"
+
+    def install(self, *settings: str) -> None:
+        # Another test may have left cluster-scoped objects there, without Helm's marks.
+        self.run("install", self.name, str(CHART), "--create-namespace", "--take-ownership", *_set(settings))
+
+    def upgrade(self, *settings: str) -> None:
+        self.run("upgrade", self.name, str(CHART), *_set(settings))
+
+    def rollback(self) -> None:
+        self.run("rollback", self.name)
+
+    def uninstall(self) -> None:
+        self.run("uninstall", self.name, "--wait")
+
+    def run(self, *words: str) -> str:
+        """What helm prints; fails with what it says."""
+        environment = {"PATH": os.defpath, "HOME": str(self.home), "KUBECONFIG": str(self.plane.kubeconfig)}
+        command = [str(self.helm), *words, "--namespace", self.namespace]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return str(done.stdout)
+
+
+def _set(settings: tuple[str, ...]) -> list[str]:
+    return [word for setting in settings for word in ("--set", setting)]
