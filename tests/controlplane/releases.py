@@ -20,9 +20,10 @@ class Release:
     namespace: str
     name: str = "apportion"
 
-    def install(self, *settings: str) -> None:
+    def install(self, *settings: str, chart: Path = CHART) -> None:
         # Another test may have left cluster-scoped objects there, without Helm's marks.
-        self.run("install", self.name, str(CHART), "--create-namespace", "--take-ownership", *_set(settings))
+        theirs = ("--take-ownership", "--force-conflicts")
+        self.run("install", self.name, str(chart), "--create-namespace", *theirs, *_set(settings))
 
     def upgrade(self, *settings: str) -> None:
         self.run("upgrade", self.name, str(CHART), *_set(settings))

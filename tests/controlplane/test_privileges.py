@@ -123,6 +123,14 @@ async def narrow(real_plane: Plane, plane: RealPlane, helm: Path, tmp_path: Path
         finally:
             operator.stop()
             await asyncio.to_thread(release.uninstall)
+            # An operator of a later test would look after what is left in it.
+            await cluster.api.request("DELETE", f"/api/v1/namespaces/{other}")
+            await until(lambda: nothing_in(cluster, other), "the other namespace is empty")
+
+
+async def nothing_in(cluster: Cluster, space: str) -> bool:
+    lists = [await cluster.api.get(kind.path(space)) for kind in (JOB, DEPLOYMENT, POD)]
+    return not [item for found in lists for item in found["items"]]
 
 
 async def test_in_watched_namespaces_all_goes_on_with_rights_there_alone(narrow: tuple[Cluster, str]) -> None:
