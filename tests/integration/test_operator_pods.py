@@ -35,7 +35,8 @@ async def test_a_crash_loop_is_degraded_then_failed_and_a_retry_starts_it_again(
         "crashing", (2, 4), pods=cluster.plane.pods_that(exit_after=0, exit_code=7, never_ready=True), failureLimit=4
     )
 
-    await cluster.expect("crashing", degraded="WorkloadFailing", says="without becoming ready (limit 4)")
+    # On a fast machine it is Degraded for a moment only.
+    await cluster.event("crashing", "WorkloadFailing", "without becoming ready (limit 4)")
     job = await cluster.expect("crashing", phase="Failed", granted=0, complete="FailureLimit", deployment=0)
     assert condition(job, "Admitted")["status"] == "False"
     await cluster.event("crashing", "FailureLimit")
