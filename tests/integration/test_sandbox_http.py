@@ -128,7 +128,7 @@ async def test_dry_run(api, sandbox):
     code, _ = await api("DELETE", f"{CONFIGS}/a", params={"dryRun": "All"})
     assert sandbox.store.find("configmaps", "default", "a")
     code, refused = await api("POST", CONFIGS, config("b"), params={"dryRun": "Some"})
-    assert (code, refused["reason"]) == (400, "BadRequest")
+    assert (code, refused["reason"]) == (422, "Invalid")
 
 
 async def test_collections_are_deleted_by_selector(api, sandbox):

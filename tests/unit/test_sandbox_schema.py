@@ -75,7 +75,7 @@ def test_a_valid_object_has_no_causes():
         ),
         ({"share": 0}, "Invalid", "Invalid value: 0: spec.share in body should be greater than 0"),
         ({"mode": "c"}, "NotSupported", 'Unsupported value: "c": supported values: "a", "b"'),
-        ({"when": "noon"}, "Invalid", 'Invalid value: "noon": spec.when in body must be of type date-time: "noon"'),
+        ({"when": "noon"}, "TypeInvalid", 'Invalid value: "noon": spec.when in body must be of type date-time: "noon"'),
         ({"tags": ["x", "y", "z"]}, "TooMany", "Too many: 3: must have at most 2 items"),
         ({"tags": ["x", "x"]}, "Duplicate", 'Duplicate value: "x"'),
         ({"parts": [{"key": "a"}, {"key": "a"}]}, "Duplicate", 'Duplicate value: {"key":"a"}'),

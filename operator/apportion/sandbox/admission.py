@@ -23,8 +23,6 @@ def complete_pod(store: Store, resource: Resource, obj: Obj, toleration_seconds:
                 {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": toleration_seconds}
             )
     spec["tolerations"] = tolerations
-    spec.setdefault("serviceAccountName", "default")
-    spec.setdefault("serviceAccount", spec["serviceAccountName"])
 
 
 def _covers(toleration: Obj, key: str) -> bool:
@@ -44,5 +42,12 @@ def _set_priority(store: Store, resource: Resource, pod: Obj) -> None:
         found = next((record.obj for record in records if record.obj.get("globalDefault")), None)
         if found is not None:
             spec["priorityClassName"] = found["metadata"]["name"]
-    spec["priority"] = found["value"] if found else 0
+    computed = found["value"] if found else 0
+    if spec.get("priority") not in (None, computed):
+        why = (
+            f"the integer value of priority ({spec['priority']}) must not be provided in pod spec; priority admission "
+            f"controller computed {computed} from the given PriorityClass name"
+        )
+        raise forbidden(resource, pod["metadata"]["name"], why)
+    spec["priority"] = computed
     spec["preemptionPolicy"] = (found or {}).get("preemptionPolicy", "PreemptLowerPriority")

@@ -76,8 +76,6 @@ class CustomResources:
             _condition("Established", "InitialNamesAccepted", "the initial names have been accepted", since),
         ]
         names = clone(crd["spec"]["names"])
-        names.setdefault("singular", names["kind"].lower())
-        names.setdefault("listKind", f"{names['kind']}List")
         stored = [version["name"] for version in crd["spec"]["versions"] if version.get("storage")]
         status = {"conditions": conditions, "acceptedNames": names, "storedVersions": stored}
         self._store.set_status("customresourcedefinitions", crd, status, "kube-apiserver")

@@ -142,6 +142,7 @@ def _namespace(obj: Obj) -> None:
 def _node(obj: Obj) -> None:
     obj.setdefault("spec", {})
     status = obj.setdefault("status", {})
+    _fill(status, {"daemonEndpoints": {"kubeletEndpoint": {"Port": 0}}})
     if "allocatable" not in status and "capacity" in status:
         status["allocatable"] = dict(status["capacity"])
 
@@ -165,6 +166,17 @@ def _autoscaler(obj: Obj) -> None:
     _fill(obj.setdefault("spec", {}), {"minReplicas": 1})
 
 
+def _definition(obj: Obj) -> None:
+    spec = obj.get("spec") or {}
+    names = spec.get("names") or {}
+    if names.get("kind"):
+        _fill(names, {"singular": names["kind"].lower(), "listKind": f"{names['kind']}List"})
+        _fill(spec, {"conversion": {"strategy": "None"}})
+        stored = [version.get("name") for version in spec.get("versions") or () if version.get("storage")]
+        accepted = {"plural": "", "kind": ""}
+        _fill(obj, {"status": {"conditions": None, "acceptedNames": accepted, "storedVersions": stored}})
+
+
 _DEFAULTERS: dict[Key, Callable[[Any], None]] = {
     ("", "pods"): _pod,
     ("", "namespaces"): _namespace,
@@ -176,6 +188,7 @@ _DEFAULTERS: dict[Key, Callable[[Any], None]] = {
     ("apps", "statefulsets"): _stateful_set,
     ("scheduling.k8s.io", "priorityclasses"): _priority_class,
     ("autoscaling", "horizontalpodautoscalers"): _autoscaler,
+    ("apiextensions.k8s.io", "customresourcedefinitions"): _definition,
 }
 
 
@@ -187,6 +200,12 @@ _BARE_STATUS: dict[Key, Obj] = {
     ("", "services"): {"loadBalancer": {}},
     ("", "persistentvolumeclaims"): {"phase": "Pending"},
     ("batch", "jobs"): {},
+    ("policy", "poddisruptionbudgets"): {
+        "disruptionsAllowed": 0,
+        "currentHealthy": 0,
+        "desiredHealthy": 0,
+        "expectedPods": 0,
+    },
 }
 """The status that the real server shows of an object whose controller has not written one yet."""
 

@@ -76,8 +76,9 @@ class StatusError(Exception):
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
         }
+        if self.reason:
+            body["reason"] = self.reason
         if self.details is not None:
             body["details"] = self.details
         body["code"] = self.code
@@ -90,6 +91,38 @@ def _details(resource: Resource, name: str, kind: str) -> Obj:
         details["group"] = resource.group
     details["kind"] = kind
     return details
+
+
+class Undecodable(StatusError):
+    """What the real server could not decode into its type: 400, but 422 if a patch has made it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(400, "BadRequest", message)
+
+
+class PageNotFound(StatusError):
+    """A path below which no part of the server listens: no Status is sent, but a line of text."""
+
+    def __init__(self) -> None:
+        super().__init__(404, "NotFound", "404 page not found\n", {})
+
+
+def options(kind: str, *causes: Cause) -> StatusError:
+    """Refused options of a request: CreateOptions, ListOptions, DeleteOptions ..."""
+    texts = [cause.text for cause in causes]
+    listed = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+    details = {"group": "meta.k8s.io", "kind": kind, "causes": [cause.to_status() for cause in causes]}
+    return StatusError(422, "Invalid", f'{kind}.meta.k8s.io "" is invalid: {listed}', details)
+
+
+def bad_patch(why: str) -> StatusError:
+    """A patch whose result is not of the type of its object."""
+    cause = invalid_value("patch", None, why)
+    return StatusError(422, "Invalid", f' "" is invalid: {cause.text}', {"causes": [cause.to_status()]})
+
+
+def internal(message: str) -> StatusError:
+    return StatusError(500, "", message)
 
 
 def not_found(resource: Resource, name: str) -> StatusError:
@@ -152,9 +185,9 @@ def method_not_allowed() -> StatusError:
 
 
 def unsupported_media_type(message: str) -> StatusError:
-    return StatusError(415, "UnsupportedMediaType", message)
+    return StatusError(415, "UnsupportedMediaType", message, {})
 
 
 def not_acceptable(accepted: str) -> StatusError:
     message = f"only the following media types are accepted: {accepted}"
-    return StatusError(406, "NotAcceptable", message)
+    return StatusError(406, "NotAcceptable", message, {})

@@ -65,7 +65,8 @@ class Nodes:
             self._by_node.get(node, set()).discard(uid)
         elif uid not in self._by_node.setdefault(node, set()):
             self._by_node[node].add(uid)
-            self._pods.add(uid)
+            gone = self._store.peek("nodes", "", node) is None
+            self._pods.add_after(uid, self._orphan_seconds if gone else 0)
 
     def _reconcile(self, name: str) -> None:
         node = self._store.peek("nodes", "", name)

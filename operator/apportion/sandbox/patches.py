@@ -1,13 +1,13 @@
 """The three kinds of PATCH that the sandbox takes: JSON Patch, merge patch and strategic merge patch.
 
 All return a new tree and leave their input alone. JSON Patch follows the library that the real server uses
-(evanphx/json-patch) where RFC 6902 is silent or it differs: `test` of a missing key against null passes, array
-indices may be negative.
+(evanphx/json-patch) where RFC 6902 is silent or it differs: `test` of a missing key against null passes, `replace` of a
+missing key adds it, array indices may be negative.
 """
 
 from typing import Any
 
-from apportion.sandbox.errors import StatusError, bad_request, rejected_patch
+from apportion.sandbox.errors import StatusError, bad_request, internal, rejected_patch
 from apportion.sandbox.trees import Obj, clone, same
 
 _MISSING = object()
@@ -79,8 +79,6 @@ def _remove(document: Any, steps: list[str]) -> Any:
 def _replace(document: Any, steps: list[str], value: Any) -> Any:
     if not steps:
         return value
-    if _read(document, steps) is _MISSING:
-        raise rejected_patch()
     parent = _parent(document, steps)
     if isinstance(parent, dict):
         parent[steps[-1]] = value
@@ -173,6 +171,8 @@ def strategic_merge_patch(document: Any, patch: Any, kind: str) -> Any:
 
 def _merge_objects(target: Obj, patch: Obj, keys: dict[str, str]) -> Obj:
     directive = patch.get("$patch")
+    if directive not in (None, "delete", "replace", "merge"):
+        raise internal(f"unknown patch type: {directive} in map: {patch}")
     if directive == "delete":
         return {}
     plain = {key: value for key, value in patch.items() if not key.startswith("$")}
@@ -220,7 +220,7 @@ def _merge_lists(field: str, target: list[Any], patch: list[Any], keys: dict[str
     result = list(target)
     for item in patch:
         if key not in item:
-            raise bad_request(f"map: {item} does not contain declared merge key: {key}")
+            raise internal(f"map: {item} does not contain declared merge key: {key}")
         at = next((i for i, existing in enumerate(result) if existing.get(key) == item[key]), None)
         if item.get("$patch") == "delete":
             if at is not None:

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import yaml
 
-from apportion.sandbox.errors import bad_request, not_acceptable, unsupported_media_type
+from apportion.sandbox.errors import bad_request, not_acceptable, not_supported, options, unsupported_media_type
 from apportion.sandbox.kinds import Catalog, Resource
 from apportion.sandbox.trees import Obj
 
@@ -62,7 +62,8 @@ def decode(content_type: str, body: bytes) -> Any:
         return None
     try:
         if kind in _JSON_TYPES:
-            return json.loads(body)
+            decoded = json.loads(body)
+            return {} if decoded is None else decoded
         if kind in _YAML_TYPES:
             return yaml.safe_load(body)
     except (ValueError, yaml.YAMLError) as error:
@@ -86,7 +87,6 @@ def wanted_shape(accept: str) -> str:
             return ""
         if options.get("g") == "meta.k8s.io" and options.get("v") == "v1" and shape in _SHAPES:
             return shape
-        acceptable = True
     if not acceptable:
         raise not_acceptable("application/json, application/yaml")
     return ""
@@ -111,12 +111,23 @@ def number(query: Mapping[str, str], name: str) -> int | None:
         raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
 
 
-def dry_run(query: Mapping[str, str], body: Obj | None = None) -> bool:
-    """Whether nothing is to be stored. Raises 400 for a dryRun that is not All."""
+def dry_run(query: Mapping[str, str], kind: str, body: Obj | None = None) -> bool:
+    """Whether nothing is to be stored; `kind` of the options that say it. Raises 422 for a dryRun that is not All."""
     asked = [query["dryRun"]] if "dryRun" in query else (body or {}).get("dryRun") or []
     if any(word != "All" for word in asked):
-        raise bad_request(f'dryRun: Unsupported value: "{asked[0]}": supported values: "All"')
+        raise options(kind, not_supported("dryRun", asked, ["All"]))
     return bool(asked)
+
+
+def is_strict(query: Mapping[str, str], kind: str) -> bool:
+    """Whether unknown fields are refused. Raises 422."""
+    asked = query.get("fieldValidation", "")
+    if asked not in _FIELD_VALIDATIONS:
+        raise options(kind, not_supported("fieldValidation", asked, list(_FIELD_VALIDATIONS)))
+    return asked == "Strict"
+
+
+_FIELD_VALIDATIONS = ("", "Ignore", "Strict", "Warn")
 
 
 def manager_of(query: Mapping[str, str], user_agent: str) -> str:

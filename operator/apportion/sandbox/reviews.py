@@ -40,7 +40,7 @@ def review(access: Access, group: str, plural: str, body: Any) -> Obj | None:
     spec = (body or {}).get("spec") or {} if isinstance(body, dict) else {}
     if (group, plural) == ("authorization.k8s.io", "selfsubjectaccessreviews"):
         allowed = access.allows(spec.get("resourceAttributes") or {})
-        status: Obj = {"allowed": allowed, "reason": "" if allowed else "taken away by the sandbox's deny set"}
+        status: Obj = {"allowed": allowed, **({} if allowed else {"reason": "taken away by the sandbox's deny set"})}
         kind = "SelfSubjectAccessReview"
     elif (group, plural) == ("authorization.k8s.io", "selfsubjectrulesreviews"):
         rule = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
@@ -50,5 +50,4 @@ def review(access: Access, group: str, plural: str, body: Any) -> Obj | None:
         status, kind = {"userInfo": {"username": USER, "groups": ["system:masters"]}}, "SelfSubjectReview"
     else:
         return None
-    meta = {"creationTimestamp": None}
-    return {"kind": kind, "apiVersion": f"{group}/v1", "metadata": meta, "spec": spec, "status": status}
+    return {"kind": kind, "apiVersion": f"{group}/v1", "metadata": {}, "spec": spec, "status": status}

@@ -2,12 +2,46 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from random import Random
+from typing import Any
 
 from apportion.sandbox import errors
 from apportion.sandbox.kinds import WITH_GENERATION, Resource
+from apportion.sandbox.metadata import check_shape
 from apportion.sandbox.trees import Obj, dig
 
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
+
+
+NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+"""The letters of generated names: no vowels and no look-alikes, as in the real server."""
+
+
+def check_type(resource: Resource, obj: Any) -> None:
+    """Refuse with 400 what is not of the kind that the path names; fill in the kind that it leaves out."""
+    if not isinstance(obj, dict):
+        raise errors.bad_request("the object provided is not an object")
+    obj.setdefault("apiVersion", resource.api_version)
+    obj.setdefault("kind", resource.kind)
+    if obj["kind"] != resource.kind or obj["apiVersion"] != resource.api_version:
+        given = f"{obj['apiVersion']}, Kind={obj['kind']}"
+        raise errors.bad_request(
+            f"the object provided is unrecognized: {given} is not {resource.api_version}, Kind={resource.kind}"
+        )
+    if obj.get("metadata") is None:
+        obj["metadata"] = {}
+    check_shape(resource, obj)
+
+
+def give_name(resource: Resource, meta: Obj, random: Random) -> None:
+    """Make a name of generateName. Raises 422 where neither is given."""
+    prefix = meta.get("generateName", "")
+    if meta.get("name"):
+        return
+    if not prefix:
+        why = "name or generateName is required"
+        raise errors.invalid(resource, "", [errors.required_value("metadata.name", why)])
+    meta["name"] = prefix[:58] + "".join(random.choices(NAME_LETTERS, k=5))
 
 
 def counts_generations(resource: Resource) -> bool:
@@ -32,6 +66,8 @@ def check_identity(resource: Resource, meta: Obj, before: Obj, unconditional: bo
         raise errors.bad_request(f"the name of the object ({meta['name']}) does not match the name on the URL ({name})")
     if resource.namespaced and meta.setdefault("namespace", before["namespace"]) != before["namespace"]:
         raise errors.bad_request("the namespace of the provided object does not match the namespace on the request")
+    if meta.get("uid", before["uid"]) != before["uid"] and unconditional:
+        raise errors.invalid(resource, name, [errors.invalid_value("metadata.uid", meta["uid"], "field is immutable")])
     if meta.get("uid", before["uid"]) != before["uid"]:
         why = f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: {before['uid']}"
         raise errors.conflict(resource, name, why)
@@ -51,6 +87,8 @@ def isolate(resource: Resource, old: Obj, new: Obj, subresource: str) -> Obj:
         kept = dict(old["metadata"])
         if not resource.custom and "annotations" in new["metadata"]:
             kept["annotations"] = new["metadata"]["annotations"]
+        if resource.key == ("", "pods") and "labels" in new["metadata"]:
+            kept["labels"] = new["metadata"]["labels"]
         isolated = {**old, "metadata": kept}
         isolated.pop("status", None)
         return {**isolated, "status": new["status"]} if "status" in new else isolated
@@ -87,7 +125,7 @@ def undecodable(resource: Resource) -> Iterator[None]:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if resource.custom:
             raise
-        raise errors.bad_request(
+        raise errors.Undecodable(
             f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {error}'
         ) from error
 
@@ -109,5 +147,9 @@ def finalizers_after(present: list[str], propagation: str) -> list[str]:
 
 
 def in_order(obj: Obj) -> Obj:
-    """apiVersion and kind first: lists of built-in kinds cut them off the stored text."""
-    return {"apiVersion": obj["apiVersion"], "kind": obj["kind"], **obj}
+    """apiVersion and kind first: lists of built-in kinds cut them off the text. What is empty in metadata goes."""
+    meta = {key: value for key, value in obj["metadata"].items() if value or key not in _OMITTED}
+    return {"apiVersion": obj["apiVersion"], "kind": obj["kind"], **obj, "metadata": meta}
+
+
+_OMITTED = ("labels", "annotations", "finalizers", "ownerReferences")

@@ -8,6 +8,7 @@ from typing import Self
 import yaml
 from aiohttp import web
 
+from apportion.sandbox.accounts import ServiceAccounts, give_account
 from apportion.sandbox.admission import complete_pod
 from apportion.sandbox.clock import Clock, LoopClock
 from apportion.sandbox.crds import CustomResources
@@ -23,6 +24,8 @@ def new_store(clock: Clock, seed: int = 0, eviction_seconds: float = 300) -> tup
     """A store with what every cluster has from its first second: namespaces and the two system priority classes."""
     store = Store(Storage(), Catalog(), clock, Random(seed))
     custom = CustomResources(store)
+    ServiceAccounts(store)
+    store.admission.append(lambda resource, obj: give_account(store, resource, obj))
     store.admission.append(lambda resource, obj: complete_pod(store, resource, obj, eviction_seconds))
     for name in ("default", "kube-system", "kube-public", "kube-node-lease"):
         store.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
@@ -40,8 +43,8 @@ class Sandbox:
     simulated parts work without either. Times are in seconds: `bind_seconds` from a pod's creation to its node,
     `start_seconds` from there to Ready, `eviction_seconds` how long pods bear a node that is not ready,
     `orphan_seconds` how long they outlive a deleted one, `back_off_seconds` the first wait of a container that ended
-    twice. `scoring` is LeastAllocated or MostAllocated. CEL rules of CRDs are not evaluated, server-side
-    apply is refused, and protobuf is answered with 415.
+    twice. `scoring` is LeastAllocated or MostAllocated. Server-side apply and protobuf are refused
+    with 415. In what else it differs from a real server tests/controlplane/conformance/known.py says.
     """
 
     def __init__(

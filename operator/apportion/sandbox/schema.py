@@ -1,14 +1,12 @@
-"""Structural schemas of custom resources: pruning, defaulting, validation.
-
-CEL rules (x-kubernetes-validations) are not evaluated here. The real control plane in the tests is their judge.
-"""
+"""Structural schemas of custom resources: pruning, defaulting, validation; their CEL rules are in cel.py."""
 
 import re
 from datetime import date, datetime
 from functools import lru_cache
 from typing import Any
 
-from apportion.sandbox.errors import Cause, invalid_value, not_supported, required_value, shown
+from apportion.sandbox.cel import broken_rules, has_rules, unchecked
+from apportion.sandbox.errors import Cause, bad_request, invalid_value, not_supported, required_value, shown
 from apportion.sandbox.trees import Obj, clone, same
 
 _ANY = "x-kubernetes-preserve-unknown-fields"
@@ -39,6 +37,60 @@ def _prune(schema: Obj, value: Any) -> Any:
     return kept
 
 
+def unknown_fields(schema: Obj, value: Any, path: str = "") -> list[str]:
+    """The fields that pruning drops, as paths."""
+    if isinstance(value, list):
+        items = schema.get("items") or {}
+        return [found for i, item in enumerate(value) for found in unknown_fields(items, item, f"{path}[{i}]")]
+    if not isinstance(value, dict):
+        return []
+    properties, extra = schema.get("properties") or {}, schema.get("additionalProperties")
+    found = []
+    for key, below in value.items():
+        at = f"{path}.{key}".lstrip(".")
+        part = properties.get(key, extra)
+        if isinstance(part, dict):
+            found += [] if at == "metadata" else unknown_fields(part, below, at)
+        elif extra is not True and not schema.get(_ANY) and (path or key not in _ROOT):
+            found.append(at)
+    return found
+
+
+def refuse_unknown(schema: Obj | None, obj: Obj) -> None:
+    """What fieldValidation=Strict asks for. Built-in kinds have no schema here, and nothing is unknown in them."""
+    unknown = unknown_fields(schema, obj) if schema is not None else []
+    if unknown:
+        listed = ", ".join(f'unknown field "{field}"' for field in unknown)
+        raise bad_request(f"strict decoding error: {listed}")
+
+
+_ROOT = ("apiVersion", "kind", "metadata")
+
+
+def check_custom(schema: Obj, obj: Obj, old: Obj | None) -> list[Cause]:
+    """The faults of a custom resource: by its schema, and if there is none by its rules."""
+    causes = validate(schema, {key: value for key, value in obj.items() if key != "metadata"})
+    if not has_rules(schema):
+        return causes
+    if any(cause.reason in _BLOCKING for cause in causes):
+        return [*causes, unchecked()]
+    return causes + broken_rules(schema, _named(obj), None if old is None else _named(old))
+
+
+_BLOCKING = frozenset(
+    {
+        "FieldValueTypeInvalid", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany",
+        "FieldValueNotSupported",
+    }
+)  # fmt: skip
+"""Faults after which the rules are not asked: they count on what the schema promises."""
+
+
+def _named(obj: Obj) -> Obj:
+    """An object as rules see it: of its metadata they know the name only."""
+    return {**obj, "metadata": {"name": obj["metadata"]["name"]}}
+
+
 def fill_schema_defaults(schema: Obj, value: Any) -> None:
     """Set absent fields that have a default, in place; a null where null is not allowed counts as absent."""
     if isinstance(value, list):
@@ -49,7 +101,9 @@ def fill_schema_defaults(schema: Obj, value: Any) -> None:
         return
     properties, extra = schema.get("properties") or {}, schema.get("additionalProperties")
     for key, below in properties.items():
-        if "default" in below and (key not in value or (value[key] is None and not below.get("nullable"))):
+        if key in value and value[key] is None and not below.get("nullable"):
+            del value[key]
+        if "default" in below and key not in value:
             value[key] = clone(below["default"])
         if key in value:
             fill_schema_defaults(below, value[key])
@@ -93,7 +147,11 @@ def validate(schema: Obj, value: Any, path: str = "") -> list[Cause]:
         if not (_has_type("integer", value) or isinstance(value, str)):
             return [_wrong_type(path, "integer,string", value)]
     elif "type" in schema and not _has_type(schema["type"], value):
-        return [_wrong_type(path, schema["type"], value)]
+        causes = [_wrong_type(path, schema["type"], value)]
+        if schema["type"] == "integer" and isinstance(value, float):
+            why = f"Checked value must be of type integer (default format) in {path}"
+            causes.append(invalid_value("<nil>", "", why))
+        return causes
     causes = _composed(schema, value, path)
     if "enum" in schema and not any(same(value, word) for word in schema["enum"]):
         causes.append(not_supported(path, value, [str(word) for word in schema["enum"]]))
@@ -127,7 +185,7 @@ def _composed(schema: Obj, value: Any, path: str) -> list[Cause]:
             why = f"{path} in body must validate {wanted} schema ({word})"
             causes.append(invalid_value(path, value, why))
     if "not" in schema and not validate(schema["not"], value, path):
-        causes.append(invalid_value(path, value, f"{path} in body must not validate the schema (not)"))
+        causes.append(invalid_value("<nil>", "", f"{shown(path)} must not validate the schema (not)"))
     return causes
 
 
@@ -158,7 +216,7 @@ def _string(schema: Obj, value: str, path: str) -> list[Cause]:
         causes.append(invalid_value(path, value, f"{path} in body should match '{schema['pattern']}'"))
     if "format" in schema and not _is_format(schema["format"], value):
         why = f"{path} in body must be of type {schema['format']}: {shown(value)}"
-        causes.append(invalid_value(path, value, why))
+        causes.append(Cause(path, "FieldValueTypeInvalid", f"Invalid value: {shown(value)}: {why}"))
     return causes
 
 

@@ -11,6 +11,7 @@ Labels = dict[str, str]
 Matcher = Callable[[Obj], bool]
 
 _SET = re.compile(r"^(\S+)\s+(in|notin)\s*\(([^)]*)\)$")
+_ORDERED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9_./-]*)\s*([<>])\s*(-?[0-9]+)$")
 _NAME = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9_./-]*[A-Za-z0-9])?$")
 _SPLIT = re.compile(r",(?![^(]*\))")
 
@@ -57,6 +58,10 @@ def _parse_one(text: str) -> Callable[[Labels], bool]:
         key, operator, listed = found.groups()
         values = [value.strip() for value in listed.split(",")]
         return requirement(key, "In" if operator == "in" else "NotIn", values)
+    ordered = _ORDERED.match(text)
+    if ordered:
+        key, sign, bound = ordered.groups()
+        return requirement(key, "Gt" if sign == ">" else "Lt", [bound])
     for sign in ("!=", "==", "="):
         if sign in text:
             key, value = (side.strip() for side in text.split(sign, 1))
@@ -72,9 +77,9 @@ def _parse_one(text: str) -> Callable[[Labels], bool]:
 
 def by_labels(text: str) -> Matcher | None:
     """The predicate of a labelSelector parameter; None for one that admits all. Raises 400."""
-    parts = [part.strip() for part in _SPLIT.split(text) if part.strip()]
-    if not parts:
+    if not text.strip():
         return None
+    parts = [part.strip() for part in _SPLIT.split(text)]
     try:
         tests = [_parse_one(part) for part in parts]
     except ValueError as error:
@@ -101,7 +106,12 @@ def selector_matches(selector: Obj | None, labels: Labels) -> bool:
 
 
 _FIELDS: dict[str, frozenset[str]] = {
-    "pods": frozenset({"spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "status.phase", "status.podIP"}),
+    "pods": frozenset(
+        {
+            "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.hostNetwork", "spec.serviceAccountName",
+            "status.phase", "status.podIP", "status.nominatedNodeName",
+        }
+    ),
     "nodes": frozenset({"spec.unschedulable"}),
     "namespaces": frozenset({"status.phase"}),
     "replicasets": frozenset({"status.replicas"}),
@@ -116,7 +126,7 @@ _FIELDS: dict[str, frozenset[str]] = {
         }
     ),
 }  # fmt: skip
-_DEFAULTS = {"spec.unschedulable": "false", "status.phase": ""}
+_DEFAULTS = {"spec.unschedulable": "false", "spec.hostNetwork": "false", "status.phase": ""}
 
 
 def _field(obj: Obj, path: str) -> str:

@@ -5,10 +5,11 @@ from typing import Any
 from aiohttp import web
 
 from apportion.sandbox import discovery, errors
+from apportion.sandbox.clock import timestamp
 from apportion.sandbox.crds import CustomResources
 from apportion.sandbox.errors import StatusError
 from apportion.sandbox.events import as_core_event, as_new_event
-from apportion.sandbox.kinds import Resource
+from apportion.sandbox.kinds import BUILTIN, Resource
 from apportion.sandbox.patches import json_patch, merge_patch, strategic_merge_patch
 from apportion.sandbox.reading import Query, Reader, place_of
 from apportion.sandbox.requests import (
@@ -16,6 +17,7 @@ from apportion.sandbox.requests import (
     decode,
     dry_run,
     flag,
+    is_strict,
     manager_of,
     number,
     split_group,
@@ -26,11 +28,12 @@ from apportion.sandbox.reviews import Access, review
 from apportion.sandbox.storage import Record
 from apportion.sandbox.store import Deletion, Edit, Store, Write
 from apportion.sandbox.subresources import Subresources
-from apportion.sandbox.trees import Obj, clone, compact
+from apportion.sandbox.trees import Obj, clone, compact, dig
 
 _CREATE_ON_PUT = frozenset({("coordination.k8s.io", "leases"), ("", "events")})
 _PATCH_TYPES = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
+_BUILTIN_GROUPS = frozenset(resource.group for resource in BUILTIN)
 _POSTED = frozenset({"binding", "eviction"})
 
 
@@ -69,8 +72,10 @@ class Server:
                     return _reply(answer, 201)
             target = target_of(self._store.catalog, group, version, rest)
             if target is None:
-                raise errors.path_not_found()
+                raise errors.path_not_found() if group in _BUILTIN_GROUPS else errors.PageNotFound()
             return await self._on_target(request, target)
+        except errors.PageNotFound as error:
+            return web.Response(text=error.message, status=404)
         except StatusError as error:
             return _refusal(error)
 
@@ -95,7 +100,7 @@ class Server:
         elif trimmed.startswith("openapi/v3/"):
             found = discovery.openapi_document(catalog, trimmed.removeprefix("openapi/v3/"), self._store.schemas)
         if found is None:
-            raise errors.path_not_found()
+            raise errors.PageNotFound()
         return _reply(found)
 
     async def _on_target(self, request: web.BaseRequest, target: Target) -> web.StreamResponse:
@@ -115,13 +120,17 @@ class Server:
         manager = manager_of(query, request.headers.get("User-Agent", ""))
         if verb in ("delete", "deletecollection"):
             return self._delete(target, query, body)
-        by = Write(manager, target.subresource, dry_run(query))
+        options = f"{verb.capitalize()}Options"
+        by = Write(manager, target.subresource, dry_run(query, options), is_strict(query, options))
         if verb == "create":
             return self._create(target, body, by, shape, query)
         if verb == "update":
             return self._put(target, body, by, shape, query)
         patch = self._patcher(request.headers.get("Content-Type", ""), target, body)
-        return self._answer(self._edit(target, patch, by, unconditional=True), target, shape, query)
+        try:
+            return self._answer(self._edit(target, patch, by, unconditional=True), target, shape, query)
+        except errors.Undecodable as error:
+            raise errors.bad_patch(error.message) from error
 
     # Writing
 
@@ -131,19 +140,22 @@ class Server:
     def _create(self, target: Target, body: Any, by: Write, shape: str, query: Query) -> web.Response:
         if target.subresource == "binding":
             self._subresources.bind(target.namespace, target.name, body, by)
-            return _reply(_success(), 201)
+            return _reply({**_success(), "code": 201}, 201)
         if target.subresource == "eviction":
             self._subresources.evict(target.namespace, target.name, _deletion(query, (body or {}).get("deleteOptions")))
-            return _reply(_success(), 201)
+            return _reply({**_success(), "code": 201}, 201)
         obj = _incoming(target.resource, body)
         namespace = target.namespace
         if target.resource.namespaced and not namespace:
-            raise errors.method_not_allowed()
+            raise errors.PageNotFound() if target.resource.custom else errors.method_not_allowed()
         record = self._store.create(self._stored(target.resource), namespace, obj, by)
         return self._answer(record, target, shape, query, 201)
 
     def _put(self, target: Target, body: Any, by: Write, shape: str, query: Query) -> web.Response:
         obj = _incoming(target.resource, body) if target.subresource != "scale" else body
+        if not dig(obj, "metadata", "name"):
+            why = f"the name of the object ({target.name} based on URL) was undeterminable: name must be provided"
+            raise errors.bad_request(why)
         missing = self._store.storage.find(target.resource.key, target.namespace, target.name) is None
         if missing and target.resource.key in _CREATE_ON_PUT:
             return self._create(target, obj, by, shape, query)
@@ -176,11 +188,11 @@ class Server:
         )
 
     def _delete(self, target: Target, query: Query, body: Any) -> web.Response:
-        how, tried = _deletion(query, body), dry_run(query, body)
+        how, tried = _deletion(query, body), dry_run(query, "DeleteOptions", body)
         if target.name:
             record, gone = self._store.delete(target.resource, target.namespace, target.name, how, tried)
-            if not gone or target.resource.kind == "Pod":
-                return _reply(record.json())
+            if not gone or target.resource.kind in ("Pod", "CustomResourceDefinition"):
+                return _reply(_ended(record.obj, self._store.clock.now()) if gone else record.json())
             meta = record.obj["metadata"]
             details = {"name": meta["name"], "kind": target.resource.plural, "uid": meta["uid"]}
             if target.resource.group:
@@ -194,7 +206,9 @@ class Server:
             self._store.delete(target.resource, namespace, name, how, tried)
         head = {"kind": target.resource.list_kind, "apiVersion": target.resource.api_version}
         meta = {"resourceVersion": str(self._store.storage.revision)}
-        return _reply({**head, "metadata": meta, "items": [record.obj for record in doomed]})
+        hidden = () if target.resource.custom else ("apiVersion", "kind")
+        items = [{key: value for key, value in record.obj.items() if key not in hidden} for record in doomed]
+        return _reply({**head, "metadata": meta, "items": items})
 
     def _stored(self, resource: Resource) -> Resource:
         return self._store.resource("events") if resource.group == "events.k8s.io" else resource
@@ -216,6 +230,12 @@ def _success() -> Obj:
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
 
 
+def _ended(obj: Obj, now: float) -> Obj:
+    """The last version of what went at once."""
+    grace = {"deletionGracePeriodSeconds": 0} if obj["kind"] == "Pod" else {}
+    return {**obj, "metadata": {"deletionTimestamp": timestamp(now), **grace, **obj["metadata"]}}
+
+
 def _incoming(resource: Resource, body: Any) -> Obj:
     if not isinstance(body, dict):
         raise errors.bad_request("the body of the request is not an object")
@@ -234,6 +254,12 @@ def _deletion(query: Query, body: Any) -> Deletion:
     asked = options.get("preconditions") or {}
     grace = options.get("gracePeriodSeconds", number(query, "gracePeriodSeconds"))
     propagation = options.get("propagationPolicy") or query.get("propagationPolicy", "")
+    if options.get("orphanDependents") is not None and propagation:
+        why = "orphanDependents and deletionPropagation cannot be both set"
+        raise errors.options("DeleteOptions", errors.invalid_value("propagationPolicy", propagation, why))
+    if propagation not in ("", "Foreground", "Background", "Orphan"):
+        known = ["Foreground", "Background", "Orphan", "nil"]
+        raise errors.options("DeleteOptions", errors.not_supported("propagationPolicy", propagation, known))
     if options.get("orphanDependents"):
         propagation = "Orphan"
     return Deletion(grace, propagation, asked.get("uid") or "", asked.get("resourceVersion") or "")

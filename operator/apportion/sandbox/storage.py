@@ -165,6 +165,11 @@ class Storage:
         newer.reverse()
         return newer
 
+    def has_changed(self, key: Key, revision: int) -> bool:
+        """Whether the collection may be another one than it was at this revision."""
+        changes = self._changes[key]
+        return self.is_compacted(key, revision) or bool(changes and changes[-1].record.revision > revision)
+
     def is_compacted(self, key: Key, revision: int) -> bool:
         return revision < max(self._floor, self._compacted[key])
 

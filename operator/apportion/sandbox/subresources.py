@@ -32,7 +32,8 @@ class Subresources:
             selector = ",".join(f"{key}={value}" for key, value in pairs)
         if selector:
             status["selector"] = selector
-        spec = {"replicas": dig(obj, *paths["specReplicasPath"]) or 0}
+        replicas = dig(obj, *paths["specReplicasPath"])
+        spec = {"replicas": replicas} if replicas else {}
         return {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": meta, "spec": spec, "status": status}
 
     def rescale(self, resource: Resource, namespace: str, name: str, edit: Edit, by: Write) -> Record:
@@ -44,7 +45,9 @@ class Subresources:
             if not isinstance(given, dict):
                 raise errors.bad_request("the body of the request is not a Scale")
             replicas = dig(given, "spec", "replicas") or 0
-            if type(replicas) is not int or replicas < 0:
+            if type(replicas) is not int:
+                raise errors.Undecodable("Scale cannot be handled as a Scale: spec.replicas is no number")
+            if replicas < 0:
                 why = "must be greater than or equal to 0"
                 raise errors.invalid(resource, name, [errors.invalid_value("spec.replicas", replicas, why)])
             new: Obj = clone(old)
@@ -70,10 +73,9 @@ class Subresources:
 
     def bind(self, namespace: str, name: str, binding: Any, by: Write) -> None:
         """Put a pod on a node. Raises 409 when it is on one already."""
-        resource = self._store.resource("pods")
         node = dig(binding, "target", "name") or ""
         if not node:
-            raise errors.invalid(resource, name, [errors.required_value("target.name")])
+            raise errors.internal("target.name: Required value")
         bind(self._store, namespace, name, node, by.manager)
 
     def evict(self, namespace: str, name: str, how: Deletion) -> None:
@@ -85,6 +87,11 @@ class Subresources:
         for record in budgets:
             if selector_matches(record.obj["spec"].get("selector"), labels_of(pod)) and is_ready(pod):
                 self._check_budget(record.obj, namespace)
+        message = "Eviction API: evicting"
+        status = with_condition(
+            pod.get("status") or {}, "DisruptionTarget", True, self._store.clock.now(), "EvictionByEvictionAPI", message
+        )
+        self._store.set_status("pods", pod, status)
         self._store.delete("pods", namespace, name, how)
 
     def _check_budget(self, budget: Obj, namespace: str) -> None:

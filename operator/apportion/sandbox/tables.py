@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from apportion.sandbox.clock import seconds_of
+from apportion.sandbox.errors import bad_request
 from apportion.sandbox.jsonpath import find_all
 from apportion.sandbox.kinds import Key, Resource
 from apportion.sandbox.objects import labels_of
@@ -98,6 +99,14 @@ def _node_status(node: Obj, _: float) -> str:
     return ",".join(words)
 
 
+def _node_address(kind: str) -> Callable[[Obj, float], str]:
+    def cell(node: Obj, _: float) -> str:
+        addresses = dig(node, "status", "addresses") or ()
+        return next((each["address"] for each in addresses if each["type"] == kind), "<none>")
+
+    return cell
+
+
 def _node_roles(node: Obj, _: float) -> str:
     prefix = "node-role.kubernetes.io/"
     return ",".join(sorted(k.removeprefix(prefix) for k in labels_of(node) if k.startswith(prefix))) or "<none>"
@@ -160,6 +169,11 @@ _COLUMNS: dict[Key, tuple[Column, ...]] = {
         Column("Roles", _node_roles),
         _AGE,
         Column("Version", _at("status", "nodeInfo", "kubeletVersion", default="")),
+        Column("Internal-IP", _node_address("InternalIP"), priority=1),
+        Column("External-IP", _node_address("ExternalIP"), priority=1),
+        Column("OS-Image", _at("status", "nodeInfo", "osImage", default="<unknown>"), priority=1),
+        Column("Kernel-Version", _at("status", "nodeInfo", "kernelVersion", default="<unknown>"), priority=1),
+        Column("Container-Runtime", _at("status", "nodeInfo", "containerRuntimeVersion", default="-"), priority=1),
     ),
     ("", "namespaces"): (_NAME, Column("Status", _at("status", "phase")), _AGE),
     ("", "events"): (
@@ -171,14 +185,14 @@ _COLUMNS: dict[Key, tuple[Column, ...]] = {
         Column("Source", _at("source", "component", default=""), priority=1),
         Column("Message", lambda obj, _: str(obj.get("message", "")).strip()),
         Column("First Seen", _event_seen("firstTimestamp"), priority=1),
-        Column("Count", lambda obj, _: obj.get("count", 1), "integer", 1),
+        Column("Count", lambda obj, _: obj.get("count", 1), priority=1),
         Column("Name", lambda obj, _: obj["metadata"]["name"], priority=1),
     ),
-    ("", "configmaps"): (_NAME, Column("Data", lambda obj, _: len(obj.get("data") or {}), "integer"), _AGE),
+    ("", "configmaps"): (_NAME, Column("Data", lambda obj, _: len(obj.get("data") or {})), _AGE),
     ("", "secrets"): (
         _NAME,
         Column("Type", _at("type")),
-        Column("Data", lambda obj, _: len(obj.get("data") or {}), "integer"),
+        Column("Data", lambda obj, _: len(obj.get("data") or {})),
         _AGE,
     ),
     ("", "services"): (
@@ -193,8 +207,8 @@ _COLUMNS: dict[Key, tuple[Column, ...]] = {
     ("apps", "deployments"): (
         _NAME,
         Column("Ready", _ready_of("readyReplicas")),
-        Column("Up-to-date", _at("status", "updatedReplicas", **_COUNT), "integer"),
-        Column("Available", _at("status", "availableReplicas", **_COUNT), "integer"),
+        Column("Up-to-date", _at("status", "updatedReplicas", **_COUNT)),
+        Column("Available", _at("status", "availableReplicas", **_COUNT)),
         _AGE,
         *_TEMPLATE,
     ),
@@ -265,6 +279,9 @@ def table(columns: tuple[Column, ...], objects: list[Obj], meta: Obj, include: s
         }
         for column in columns
     ]
+    if include not in ("", "Metadata", "Object", "None"):
+        why = f"includeObject: Invalid value: {include!r}: must be 'Metadata', 'Object', 'None', or empty"
+        raise bad_request(f"Unable to convert to Table as requested: {why}")
     rows = [_row(columns, obj, include, now) for obj in objects]
     return {
         "kind": "Table",
@@ -282,8 +299,5 @@ def partial(obj: Obj) -> Obj:
 
 def _row(columns: tuple[Column, ...], obj: Obj, include: str, now: float) -> Obj:
     row: Obj = {"cells": [column.cell(obj, now) for column in columns]}
-    if include == "Object":
-        row["object"] = obj
-    elif include != "None":
-        row["object"] = partial(obj)
+    row["object"] = {"Object": obj, "None": None}[include] if include in ("Object", "None") else partial(obj)
     return row

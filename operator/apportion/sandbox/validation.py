@@ -1,140 +1,18 @@
-"""What the API server refuses in the built-in kinds: names and labels of all, and the rules that matter to a workload.
+"""What the API server refuses in the built-in kinds, as far as it matters to a workload.
 
 Only the fields that Apportion, kubectl and the simulated controllers rely on are checked; unknown fields are kept
 where the real server drops them.
 """
 
-import re
 from collections.abc import Callable
-from typing import Any
 
-from apportion.sandbox.errors import Cause, bad_request, forbidden_value, invalid_value, not_supported, required_value
-from apportion.sandbox.kinds import Key, Resource
+from apportion.sandbox.cel import faulty_rules
+from apportion.sandbox.errors import Cause, Undecodable, forbidden_value, invalid_value, not_supported, required_value
+from apportion.sandbox.kinds import Key
+from apportion.sandbox.metadata import LABEL, LABEL_RULE, check_labels, qualified_name
 from apportion.sandbox.pods import quantity
 from apportion.sandbox.selectors import selector_matches
 from apportion.sandbox.trees import Obj, clone, dig
-
-_LABEL = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
-_SUBDOMAIN = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
-_PATH_SEGMENT = re.compile(r"^(?!\.{1,2}$)[^/%]+$")
-_QUALIFIED = re.compile(r"^([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$")
-_LABEL_NAMES = frozenset({("", "namespaces"), ("", "services")})
-
-_SUBDOMAIN_RULE = (
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
-    "end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
-    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-)
-_LABEL_RULE = (
-    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with "
-    "an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
-    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
-)
-_QUALIFIED_RULE = (
-    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
-    "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
-    "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
-)
-_VALUE_RULE = (
-    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and "
-    "end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
-    "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
-)
-
-
-def _name(resource: Resource, name: str, field: str) -> list[Cause]:
-    if resource.group == "rbac.authorization.k8s.io":
-        fits = bool(_PATH_SEGMENT.match(name))
-        return [] if fits else [invalid_value(field, name, "may not contain '/' or '%'")]
-    if resource.key in _LABEL_NAMES:
-        if len(name) > 63:
-            return [invalid_value(field, name, "must be no more than 63 characters")]
-        return [] if _LABEL.match(name) else [invalid_value(field, name, _LABEL_RULE)]
-    if len(name) > 253:
-        return [invalid_value(field, name, "must be no more than 253 characters")]
-    return [] if _SUBDOMAIN.match(name) else [invalid_value(field, name, _SUBDOMAIN_RULE)]
-
-
-def _qualified_name(key: str, field: str) -> list[Cause]:
-    prefix, slash, name = key.rpartition("/")
-    if slash and not _SUBDOMAIN.match(prefix):
-        return [invalid_value(field, key, f"prefix part {_SUBDOMAIN_RULE}")]
-    if len(name) > 63:
-        return [invalid_value(field, key, "name part must be no more than 63 characters")]
-    return [] if _QUALIFIED.match(name) else [invalid_value(field, key, _QUALIFIED_RULE)]
-
-
-def _labels(labels: Any, field: str) -> list[Cause]:
-    causes: list[Cause] = []
-    for key, value in (labels or {}).items():
-        causes += _qualified_name(key, field)
-        if len(value) > 63:
-            causes.append(invalid_value(field, value, "must be no more than 63 characters"))
-        elif value and not _QUALIFIED.match(value):
-            causes.append(invalid_value(field, value, _VALUE_RULE))
-    return causes
-
-
-def check_shape(resource: Resource, obj: Any) -> None:
-    """Refuse with 400 what the real server could not decode: metadata of the wrong types."""
-    meta = obj.get("metadata")
-    if not isinstance(meta, dict):
-        raise bad_request(f"{resource.kind} in version {resource.version!r} cannot be handled: metadata is no object")
-    for field in ("labels", "annotations"):
-        entries = meta.get(field)
-        if entries is None:
-            continue
-        wrong = not isinstance(entries, dict) or not all(isinstance(value, str) for value in entries.values())
-        if wrong:
-            raise bad_request(
-                f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: json: cannot '
-                f"unmarshal into Go struct field ObjectMeta.metadata.{field} of type string"
-            )
-    if not resource.custom:
-        _check_types(resource, obj)
-
-
-_INTEGERS = ("replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds", "parallelism")
-
-
-def _check_types(resource: Resource, obj: Obj) -> None:
-    spec = obj.get("spec")
-    if spec is not None and not isinstance(spec, dict):
-        raise bad_request(_undecodable(resource, "spec", spec, "object"))
-    for field in _INTEGERS:
-        value = (spec or {}).get(field)
-        if value is not None and type(value) is not int:
-            raise bad_request(_undecodable(resource, f"spec.{field}", value, "int32"))
-
-
-def _undecodable(resource: Resource, field: str, value: object, wanted: str) -> str:
-    found = {str: "string", bool: "bool", float: "number", int: "number", list: "array"}.get(type(value), "object")
-    return (
-        f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: json: cannot '
-        f"unmarshal {found} into Go struct field {resource.kind}Spec.{field} of type {wanted}"
-    )
-
-
-def check_metadata(resource: Resource, obj: Obj) -> list[Cause]:
-    """Names, labels, annotations and owners."""
-    meta = obj["metadata"]
-    causes = _name(resource, meta["name"], "metadata.name")
-    causes += _labels(meta.get("labels"), "metadata.labels")
-    for key in meta.get("annotations") or {}:
-        causes += _qualified_name(key.lower(), "metadata.annotations")
-    if sum(len(k) + len(v) for k, v in (meta.get("annotations") or {}).items()) > 256 * 1024:
-        causes.append(Cause("metadata.annotations", "FieldValueTooLong", "Too long: may not be more than 262144 bytes"))
-    owners = meta.get("ownerReferences") or []
-    for i, owner in enumerate(owners):
-        causes += [
-            required_value(f"metadata.ownerReferences[{i}].{field}")
-            for field in ("apiVersion", "kind", "name", "uid")
-            if not owner.get(field)
-        ]
-    if sum(bool(owner.get("controller")) for owner in owners) > 1:
-        why = "Only one reference can have Controller set to true"
-        causes.append(invalid_value("metadata.ownerReferences", owners, why))
-    return causes
 
 
 def _pod_spec(spec: Obj, field: str) -> list[Cause]:
@@ -149,7 +27,7 @@ def _pod_spec(spec: Obj, field: str) -> list[Cause]:
     for i, toleration in enumerate(spec.get("tolerations") or ()):
         causes += _toleration(toleration, f"{field}.tolerations[{i}]")
     for key, value in (spec.get("nodeSelector") or {}).items():
-        causes += _labels({key: value}, f"{field}.nodeSelector")
+        causes += check_labels({key: value}, f"{field}.nodeSelector")
     return causes
 
 
@@ -159,11 +37,14 @@ def _quantities(listed: Obj | None, field: str) -> list[Cause]:
         try:
             negative = quantity(name, str(text)) < 0
         except ValueError as error:
-            causes.append(invalid_value(f"{field}[{name}]", str(text), str(error)))
-            continue
+            raise Undecodable(f"{field}[{name}]: {error}") from None
         if negative:
             causes.append(invalid_value(f"{field}[{name}]", str(text), "must be greater than or equal to 0"))
     return causes
+
+
+_PULL_POLICIES = ("Always", "IfNotPresent", "Never")
+_RESTART_POLICIES = ("Always", "OnFailure", "Never")
 
 
 def _container(container: Obj, field: str, seen: set[str]) -> list[Cause]:
@@ -171,8 +52,8 @@ def _container(container: Obj, field: str, seen: set[str]) -> list[Cause]:
     name = container.get("name", "")
     if not name:
         causes.append(required_value(f"{field}.name"))
-    elif not _LABEL.match(name):
-        causes.append(invalid_value(f"{field}.name", name, _LABEL_RULE))
+    elif not LABEL.match(name):
+        causes.append(invalid_value(f"{field}.name", name, LABEL_RULE))
     elif name in seen:
         causes.append(Cause(f"{field}.name", "FieldValueDuplicate", f'Duplicate value: "{name}"'))
     seen.add(name)
@@ -182,8 +63,25 @@ def _container(container: Obj, field: str, seen: set[str]) -> list[Cause]:
     for group in ("requests", "limits"):
         causes += _quantities(resources.get(group), f"{field}.resources.{group}")
     requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
+    policy = container.get("imagePullPolicy", "Always")
+    if policy not in _PULL_POLICIES:
+        causes.append(not_supported(f"{field}.imagePullPolicy", policy, list(_PULL_POLICIES)))
+    if causes:
+        return causes
     for name in requests.keys() | limits.keys():
         extended = "/" in name and not name.startswith("kubernetes.io/")
+        for group, listed in (("limits", limits), ("requests", requests)):
+            if extended and str(listed.get(name, "0")).endswith(("m", "u", "n")):
+                field_of = f"{field}.resources.{group}[{name}]"
+                causes.append(invalid_value(field_of, str(listed[name]), "must be an integer"))
+        over = (
+            name in requests
+            and name in limits
+            and quantity(name, str(requests[name])) > quantity(name, str(limits[name]))
+        )
+        if over and not extended:
+            why = f"must be less than or equal to {name} limit of {limits[name]}"
+            causes.append(invalid_value(f"{field}.resources.requests", str(requests[name]), why))
         if extended and name not in limits:
             why = "Limit must be set for non overcommitable resources"
             causes.append(required_value(f"{field}.resources.limits", why))
@@ -219,6 +117,8 @@ def _workload(obj: Obj, old: Obj | None) -> list[Cause]:
     template = spec["template"]
     if selector is None:
         causes.append(required_value("spec.selector"))
+        why = "`selector` does not match template `labels`"
+        causes.append(invalid_value("spec.template.metadata.labels", template["metadata"].get("labels"), why))
     else:
         if not selector.get("matchLabels") and not selector.get("matchExpressions"):
             causes.append(invalid_value("spec.selector", selector, "empty selector is invalid for deployment"))
@@ -228,7 +128,7 @@ def _workload(obj: Obj, old: Obj | None) -> list[Cause]:
             causes.append(invalid_value("spec.template.metadata.labels", labels, why))
     if old is not None and dig(old, "spec", "selector") != selector:
         causes.append(invalid_value("spec.selector", selector, "field is immutable"))
-    causes += _labels(template["metadata"].get("labels"), "spec.template.labels")
+    causes += check_labels(template["metadata"].get("labels"), "spec.template.labels")
     if template["spec"].get("restartPolicy") != "Always":
         policy = template["spec"].get("restartPolicy")
         causes.append(not_supported("spec.template.spec.restartPolicy", policy, ["Always"]))
@@ -238,8 +138,14 @@ def _workload(obj: Obj, old: Obj | None) -> list[Cause]:
 def _deployment(obj: Obj, old: Obj | None) -> list[Cause]:
     strategy = obj["spec"]["strategy"]
     if strategy["type"] not in ("Recreate", "RollingUpdate"):
-        return [not_supported("spec.strategy.type", strategy["type"], ["Recreate", "RollingUpdate"])]
+        return [not_supported("spec.strategy", strategy, ["Recreate", "RollingUpdate"])]
     causes = _workload(obj, old)
+    rolling, deadline = strategy.get("rollingUpdate") or {}, obj["spec"]["progressDeadlineSeconds"]
+    if rolling.get("maxSurge") in (0, "0%") and rolling.get("maxUnavailable") in (0, "0%"):
+        why = "may not be 0 when `maxSurge` is 0"
+        causes.append(invalid_value("spec.strategy.rollingUpdate.maxUnavailable", 0, why))
+    if deadline <= obj["spec"].get("minReadySeconds", 0):
+        causes.append(invalid_value("spec.progressDeadlineSeconds", deadline, "must be greater than minReadySeconds"))
     if strategy["type"] == "Recreate" and strategy.get("rollingUpdate") is not None:
         why = "may not be specified when strategy `type` is 'Recreate'"
         causes.append(forbidden_value("spec.strategy.rollingUpdate", why))
@@ -248,7 +154,10 @@ def _deployment(obj: Obj, old: Obj | None) -> list[Cause]:
 
 def _pod(obj: Obj, old: Obj | None) -> list[Cause]:
     if old is None:
-        return _pod_spec(obj["spec"], "spec")
+        policy = obj["spec"]["restartPolicy"]
+        odd = policy not in _RESTART_POLICIES
+        causes = [not_supported("spec.restartPolicy", policy, list(_RESTART_POLICIES))] if odd else []
+        return causes + _pod_spec(obj["spec"], "spec")
     before, after = clone(old["spec"]), clone(obj["spec"])
     for spec in (before, after):
         for field in ("activeDeadlineSeconds", "terminationGracePeriodSeconds", "schedulingGates"):
@@ -271,8 +180,15 @@ def _node(obj: Obj, _: Obj | None) -> list[Cause]:
     status = obj.get("status") or {}
     causes = _quantities(status.get("allocatable"), "status.allocatable")
     for i, taint in enumerate(obj["spec"].get("taints") or ()):
-        causes += [required_value(f"spec.taints[{i}].{field}") for field in ("key", "effect") if not taint.get(field)]
+        field = f"metadata.taints[{i}]"
+        causes += [required_value(f"{field}.{name}") for name in ("key", "effect") if not taint.get(name)]
+        causes += qualified_name(taint["key"], f"{field}.key") if taint.get("key") else []
+        if taint.get("effect", "NoSchedule") not in _EFFECTS:
+            causes.append(not_supported(f"{field}.effect", taint["effect"], list(_EFFECTS)))
     return causes + _quantities(status.get("capacity"), "status.capacity")
+
+
+_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
 def _quota(obj: Obj, _: Obj | None) -> list[Cause]:
@@ -299,15 +215,37 @@ def _definition(obj: Obj, _: Obj | None) -> list[Cause]:
         field = f"spec.versions[{i}]"
         if not version.get("name"):
             causes.append(required_value(f"{field}.name"))
-        if not dig(version, "schema", "openAPIV3Schema"):
+        schema = dig(version, "schema", "openAPIV3Schema")
+        if not schema:
             causes.append(required_value(f"{field}.schema.openAPIV3Schema", "schemas are required"))
+        else:
+            alone = len(spec["versions"]) == 1
+            causes += faulty_rules(schema, f"{'spec.validation' if alone else f'{field}.schema'}.openAPIV3Schema")
     return causes
 
 
 def _priority_class(obj: Obj, old: Obj | None) -> list[Cause]:
-    if old is not None and obj.get("value") != old.get("value"):
-        return [invalid_value("value", obj.get("value"), "field is immutable")]
-    return []
+    policy, value = obj.get("preemptionPolicy"), obj.get("value", 0)
+    if old is not None:
+        causes = [forbidden_value("value", "may not be changed in an update.")] if value != old.get("value") else []
+        if policy != old.get("preemptionPolicy"):
+            causes.append(invalid_value("preemptionPolicy", policy, "field is immutable"))
+        return causes
+    causes = []
+    known = ("PreemptLowerPriority", "Never")
+    if obj["metadata"]["name"] in _SYSTEM_CLASSES:
+        return causes
+    if obj["metadata"]["name"].startswith("system-"):
+        causes.append(forbidden_value("metadata.name", "names with 'system-' prefix are reserved for system use only"))
+    if value > 1_000_000_000:
+        why = "maximum allowed value of a user defined priority is 1000000000"
+        causes.append(forbidden_value("value", why))
+    if policy not in known:
+        causes.append(not_supported("preemptionPolicy", policy, list(known)))
+    return causes
+
+
+_SYSTEM_CLASSES = ("system-cluster-critical", "system-node-critical")
 
 
 def _config_map(obj: Obj, old: Obj | None) -> list[Cause]:
@@ -316,15 +254,39 @@ def _config_map(obj: Obj, old: Obj | None) -> list[Cause]:
     return []
 
 
+def _lease(obj: Obj, _: Obj | None) -> list[Cause]:
+    seconds = dig(obj, "spec", "leaseDurationSeconds")
+    wrong = seconds is not None and seconds <= 0
+    return [invalid_value("spec.leaseDurationSeconds", seconds, "must be greater than 0")] if wrong else []
+
+
+def _event(obj: Obj, _: Obj | None) -> list[Cause]:
+    about = dig(obj, "involvedObject", "namespace") or "default"
+    if about != obj["metadata"]["namespace"]:
+        return [invalid_value("involvedObject.namespace", about, "does not match event.namespace")]
+    return []
+
+
+def _autoscaler(obj: Obj, _: Obj | None) -> list[Cause]:
+    most, least = dig(obj, "spec", "maxReplicas") or 0, dig(obj, "spec", "minReplicas") or 0
+    causes = [required_value("spec.maxReplicas")] if most < 1 else []
+    if most < least:
+        causes.append(invalid_value("spec.maxReplicas", most, "must be greater than or equal to `minReplicas`"))
+    return causes
+
+
 _VALIDATORS: dict[Key, Callable[[Obj, Obj | None], list[Cause]]] = {
     ("", "pods"): _pod,
     ("", "configmaps"): _config_map,
+    ("", "events"): _event,
     ("", "nodes"): _node,
     ("", "resourcequotas"): _quota,
     ("apiextensions.k8s.io", "customresourcedefinitions"): _definition,
     ("apps", "deployments"): _deployment,
     ("apps", "replicasets"): _workload,
     ("apps", "statefulsets"): _workload,
+    ("autoscaling", "horizontalpodautoscalers"): _autoscaler,
+    ("coordination.k8s.io", "leases"): _lease,
     ("scheduling.k8s.io", "priorityclasses"): _priority_class,
 }
 
