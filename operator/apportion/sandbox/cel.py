@@ -80,12 +80,13 @@ def _ask(rule: Obj, schema: Obj, change: tuple[Any, Any], path: str) -> list[Cau
     text, (value, old), path = rule["rule"], change, path or _ROOT
     if "oldSelf" in text and old is None:
         return []
-    known = {"self": _as_cel(schema, value)}
-    if "oldSelf" in text:
-        known["oldSelf"] = _as_cel(schema, old)
     try:
+        known = {"self": _as_cel(schema, value)}
+        if "oldSelf" in text:
+            known["oldSelf"] = _as_cel(schema, old)
         verdict: Any = _program(text)(known)
-    except celpy.CELEvalError as error:
+    except (celpy.CELEvalError, ValueError) as error:
+        # A ValueError tells of a number beyond 64 bits.
         why = f"rule evaluation error: {error.args[0]}"
         return [Cause(path, "FieldValueInvalid", f"Invalid value: {why}")]
     if verdict:
