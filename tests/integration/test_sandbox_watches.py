@@ -65,7 +65,7 @@ async def test_a_watch_ends_by_itself_at_its_timeout_and_when_the_server_ends_it
         assert [event async for event in events] == []
 
 
-async def test_streaming_lists_and_future_revisions_are_refused(api):
+async def test_lists_that_stream_without_saying_from_when_and_future_revisions_are_refused(api):
     code, refused = await api("GET", CONFIGS, params={"watch": "1", "sendInitialEvents": "true"})
     assert (code, refused["reason"]) == (422, "Invalid")
     code, refused = await api("GET", CONFIGS, params={"resourceVersion": "999999"})

@@ -35,6 +35,7 @@ def test_json_patch_applies(operations, expected):
         pytest.param([op("test", "/spec/replicas", 3)], id="test fails"),
         pytest.param([op("test", "/spec/replicas", True)], id="a number is no boolean"),
         pytest.param([op("test", "/status/replicas", None)], id="the parent is missing"),
+        pytest.param([op("replace", "/absent/below", 1)], id="replace below a missing key"),
         pytest.param([op("remove", "/spec/absent")], id="remove of a missing key"),
         pytest.param([op("add", "/absent/below", 1)], id="add below a missing key"),
         pytest.param([op("add", "/spec/list/7", 1)], id="index beyond the end"),

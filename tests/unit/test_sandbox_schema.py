@@ -2,7 +2,7 @@
 
 import pytest
 
-from apportion.sandbox.schema import fill_schema_defaults, prune, validate
+from apportion.sandbox.schema import check_custom, fill_schema_defaults, prune, validate
 
 SCHEMA = {
     "type": "object",
@@ -108,3 +108,20 @@ def test_alternatives():
     either = {"anyOf": [{"type": "integer"}, {"type": "string"}]}
     assert validate(either, "x", "f") == []
     assert [cause.reason for cause in validate(either, True, "f")] == ["FieldValueInvalid"]
+
+
+def test_rules_judge_numbers_of_any_size_and_only_what_changed():
+    spec = {"type": "object", "properties": {"low": {"type": "integer"}, "high": {"type": "integer"}}}
+    spec["x-kubernetes-validations"] = [{"rule": "self.low <= self.high", "message": "low above high"}]
+    schema = {"type": "object", "properties": {"spec": spec}}
+
+    def told(low, high, old=None):
+        obj = {"metadata": {"name": "w"}, "spec": {"low": low, "high": high}}
+        before = None if old is None else {**obj, "spec": old}
+        return [cause.message for cause in check_custom(schema, obj, before)]
+
+    assert told(1, 2) == []
+    assert told(2, 1) == ["Invalid value: low above high"]
+    assert told(2, 1, old={"low": 2, "high": 1}) == []
+    (beyond,) = told(10**30, 1)
+    assert beyond.startswith("Invalid value: rule evaluation error")

@@ -185,7 +185,7 @@ def owned_by(owner, name, block=True):
 
 @pytest.mark.parametrize(
     ("propagation", "dependant", "owner_waits"),
-    [("Background", None, False), ("Foreground", None, True), ("Orphan", [], True)],
+    [("Background", None, False), ("Foreground", None, True), ("Orphan", "orphaned", True)],
 )
 def test_what_owners_leave_behind(store, clock, propagation, dependant, owner_waits):
     owner = store.apply(widget())
@@ -195,7 +195,7 @@ def test_what_owners_leave_behind(store, clock, propagation, dependant, owner_wa
     clock.advance()
     assert store.find("widgets", "default", "w") is None
     found = store.find("configmaps", "default", "below")
-    assert (found and found["metadata"].get("ownerReferences", [])) == dependant
+    assert (found and found["metadata"].get("ownerReferences", "orphaned")) == dependant
 
 
 def test_an_object_with_another_living_owner_stays(store, clock):

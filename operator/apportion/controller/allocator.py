@@ -16,6 +16,7 @@ from apportion.kube.client import Api, Refused, Unreachable
 from apportion.kube.cluster import Cluster
 from apportion.kube.inventory import Losses
 from apportion.kube.kinds import Kind
+from apportion.kube.raw import text
 from apportion.kube.reports import report, transitions
 from apportion.metrics import Metrics, RoundTimes
 from apportion.model.plan import Decision
@@ -58,7 +59,13 @@ class Allocator:
             self.dirty.mark()
 
     def wrote(self, kind: Kind, reply: Any) -> None:
-        """The reply to a write of ours: known at once, and no reason for another round."""
+        """The reply to a write of ours: known at once, and no reason for another round.
+
+        A watch may tell that an object is gone before its status patch is answered: no reply brings it back.
+        """
+        place = text(reply, "metadata", "namespace") if kind.namespaced else "", text(reply, "metadata", "name")
+        if kind in kinds.CUSTOM and place not in self.cluster.entries[kind.name]:
+            return
         self.cluster.apply(kind, reply)
 
     async def audit(self) -> None:

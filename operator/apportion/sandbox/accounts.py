@@ -2,8 +2,9 @@
 
 from apportion.sandbox.errors import forbidden
 from apportion.sandbox.kinds import Key, Resource
+from apportion.sandbox.rules import NAME_LETTERS
 from apportion.sandbox.storage import Change
-from apportion.sandbox.store import NAME_LETTERS, Store, Write
+from apportion.sandbox.store import Store, Write
 from apportion.sandbox.trees import Obj
 
 _KEY: Key = ("", "serviceaccounts")

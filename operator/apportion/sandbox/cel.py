@@ -1,7 +1,7 @@
 """The CEL rules of custom resources (x-kubernetes-validations), evaluated by cel-python.
 
-Of what Kubernetes adds to CEL only `isSorted` is here. A definition whose rule does not parse, or calls a function that
-is not known here, is refused when it is created: better than a rule that nobody keeps.
+Of what Kubernetes adds to CEL only `isSorted` is here, and types are not checked before a rule is asked. A definition
+whose rule does not parse is refused; a rule that cannot be evaluated refuses the object: nothing passes unjudged.
 """
 
 from collections.abc import Callable
@@ -11,9 +11,6 @@ from typing import Any
 
 import celpy
 from celpy import celtypes
-from celpy.adapter import json_to_cel
-from celpy.celparser import CELParseError
-from celpy.evaluation import CELEvalError
 
 from apportion.sandbox.errors import Cause, invalid_value
 from apportion.sandbox.trees import Obj
@@ -63,7 +60,7 @@ def faulty_rules(schema: Obj, path: str) -> list[Cause]:
     for index, rule in enumerate(schema.get(_RULES, ())):
         try:
             _program(rule["rule"])
-        except CELParseError as error:
+        except celpy.CELParseError as error:
             why = f"rule compile error: compilation failed: {error.args[0]}"
             causes.append(invalid_value(f"{path}.{_RULES}[{index}].rule", rule["rule"], why))
     for name, part in (schema.get("properties") or {}).items():
@@ -88,8 +85,8 @@ def _ask(rule: Obj, schema: Obj, change: tuple[Any, Any], path: str) -> list[Cau
         if "oldSelf" in text:
             known["oldSelf"] = _as_cel(schema, old)
         verdict: Any = _program(text)(known)
-    except (CELEvalError, ValueError) as error:
-        # ValueError: a number that CEL's 64 bits do not hold.
+    except (celpy.CELEvalError, ValueError) as error:
+        # A ValueError tells of a number beyond 64 bits.
         why = f"rule evaluation error: {error.args[0]}"
         return [Cause(path, "FieldValueInvalid", f"Invalid value: {why}")]
     if verdict:
@@ -119,10 +116,10 @@ def _as_cel(schema: Obj, value: Any) -> Any:
             if isinstance(part, dict):
                 found[celtypes.StringType(key)] = _as_cel(part, below)
         if not properties and not isinstance(extra, dict):
-            return json_to_cel(value)
+            return celpy.json_to_cel(value)
         return celtypes.MapType(found)
     if isinstance(value, list):
         return celtypes.ListType([_as_cel(schema.get("items") or {}, item) for item in value])
     if schema.get("type") == "number":
         return celtypes.DoubleType(value)
-    return json_to_cel(value)
+    return celpy.json_to_cel(value)

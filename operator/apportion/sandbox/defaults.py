@@ -172,6 +172,9 @@ def _definition(obj: Obj) -> None:
     if names.get("kind"):
         _fill(names, {"singular": names["kind"].lower(), "listKind": f"{names['kind']}List"})
         _fill(spec, {"conversion": {"strategy": "None"}})
+        stored = [version.get("name") for version in spec.get("versions") or () if version.get("storage")]
+        accepted = {"plural": "", "kind": ""}
+        _fill(obj, {"status": {"conditions": None, "acceptedNames": accepted, "storedVersions": stored}})
 
 
 _DEFAULTERS: dict[Key, Callable[[Any], None]] = {

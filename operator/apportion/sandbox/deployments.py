@@ -6,8 +6,9 @@ from apportion.sandbox.clock import seconds_of, timestamp
 from apportion.sandbox.events import Recorder
 from apportion.sandbox.objects import controlled_by, labels_of, owner_of
 from apportion.sandbox.pods import condition, is_over, with_condition
+from apportion.sandbox.rules import NAME_LETTERS
 from apportion.sandbox.storage import Change
-from apportion.sandbox.store import NAME_LETTERS, Deletion, Store, Write
+from apportion.sandbox.store import Deletion, Store, Write
 from apportion.sandbox.subresources import share
 from apportion.sandbox.trees import Obj, clone, compact, dig
 from apportion.sandbox.workqueue import WorkQueue

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from aiohttp import web
 
@@ -75,8 +76,6 @@ class Reader:
     def listing(self, query: Query, target: Target, shape: str) -> bytes:
         """The JSON of a LIST. Raises 400, 410 and 504."""
         resource, storage = target.resource, self._store.storage
-        if flag(query, "sendInitialEvents"):
-            raise _no_initial_events("sendInitialEvents is forbidden for list")
         _check_versions(query)
         revision = self._revision(query)
         if query.get("resourceVersionMatch") == "Exact" and storage.has_changed(resource.key, revision or 0):
@@ -85,7 +84,10 @@ class Reader:
         scope = self.scope(query, target)
         records = [record for record in storage.records(resource.key, target.namespace) if scope.admits(record)]
         records.sort(key=place_of)
-        meta: Obj = {"resourceVersion": str(storage.revision), **({"continue": ""} if resource.custom else {})}
+        meta: Obj = {
+            "resourceVersion": str(storage.revision),
+            **({"continue": ""} if resource.custom and not shape else {}),
+        }
         records, meta = self._page(query, resource, records, meta)
         if shape == "Table":
             return compact(self._table(target, records, query, meta))
@@ -141,13 +143,7 @@ class Reader:
     async def watch(self, request: web.BaseRequest, target: Target, shape: str) -> web.StreamResponse:
         """Stream a WATCH until it or the client ends. Raises 400, 422 and 504."""
         query: Query = request.query
-        if "sendInitialEvents" in query:
-            raise _no_initial_events(
-                "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"
-            )
-        if "resourceVersionMatch" in query:
-            why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-            raise errors.options("ListOptions", errors.forbidden_value("resourceVersionMatch", why))
+        _check_watch(query)
         if not (query.get("resourceVersion") or "0").isdecimal():
             raise errors.internal(f"resourceVersion: Invalid value: {query['resourceVersion']!r}: invalid syntax")
         scope, revision = self.scope(query, target), self._revision(query)
@@ -157,12 +153,15 @@ class Reader:
         timeout = number(query, "timeoutSeconds")
         timer = asyncio.get_running_loop().call_later(timeout, watch.end) if timeout else None
         try:
-            expired = _replay(watch, revision)
+            initial = flag(query, "sendInitialEvents")
+            expired = _replay(watch, None if initial else revision)
             await response.prepare(request)
             if expired is not None:
                 await response.write(error_line(expired.status()))
                 return response
             bookmark = _bookmark(target.resource) if flag(query, "allowWatchBookmarks") else None
+            if initial and bookmark:
+                watch.mark(bookmark(self._store.storage.revision, {"k8s.io/initial-events-end": "true"}))
             async for lines in watch.lines(bookmark, self._bookmark_seconds):
                 await response.write(lines)
         except ConnectionError:
@@ -189,28 +188,49 @@ def _replay(watch: Watch, revision: int | None) -> StatusError | None:
     return None
 
 
-def _bookmark(resource: Resource) -> Callable[[int], Obj]:
-    def made(revision: int) -> Obj:
-        meta = {"resourceVersion": str(revision)}
+class _Bookmark(Protocol):
+    def __call__(self, revision: int, annotations: Obj | None = None) -> Obj: ...
+
+
+def _bookmark(resource: Resource) -> _Bookmark:
+    def made(revision: int, annotations: Obj | None = None) -> Obj:
+        meta: Obj = {"resourceVersion": str(revision), **({"annotations": annotations} if annotations else {})}
         return {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": meta}
 
     return made
 
 
-def _no_initial_events(why: str) -> StatusError:
-    return errors.options("ListOptions", errors.forbidden_value("sendInitialEvents", why))
+def _check_watch(query: Query) -> None:
+    """How a WATCH may begin. Raises 422."""
+    initial, match = "sendInitialEvents" in query, query.get("resourceVersionMatch", "")
+    field, causes = "resourceVersionMatch", []
+    if match and not initial:
+        why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+        causes.append(errors.forbidden_value(field, why))
+    if initial and match != "NotOlderThan":
+        why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        causes.append(errors.forbidden_value(field, why))
+        if match:
+            causes.append(errors.not_supported(field, match, ["NotOlderThan"]))
+    if causes:
+        raise errors.options("ListOptions", *causes)
 
 
 def _check_versions(query: Query) -> None:
     """Which resourceVersion a LIST may ask for, and how. Raises 400 and 422."""
     version, match = query.get("resourceVersion", ""), query.get("resourceVersionMatch", "")
     field = "resourceVersionMatch"
+    causes = []
+    if match and not version:
+        why = "resourceVersionMatch is forbidden unless resourceVersion is provided"
+        causes.append(errors.forbidden_value(field, why))
+    if "sendInitialEvents" in query:
+        causes.append(errors.forbidden_value("sendInitialEvents", "sendInitialEvents is forbidden for list"))
+    if causes:
+        raise errors.options("ListOptions", *causes)
     if match not in ("", "Exact", "NotOlderThan"):
         cause = errors.not_supported(field, match, ["Exact", "NotOlderThan", ""])
         raise errors.options("ListOptions", cause)
-    if match and not version:
-        why = "resourceVersionMatch is forbidden unless resourceVersion is provided"
-        raise errors.options("ListOptions", errors.forbidden_value(field, why))
     if match == "Exact" and version == "0":
         why = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
         raise errors.options("ListOptions", errors.forbidden_value(field, why))

@@ -2,12 +2,46 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from random import Random
+from typing import Any
 
 from apportion.sandbox import errors
 from apportion.sandbox.kinds import WITH_GENERATION, Resource
+from apportion.sandbox.metadata import check_shape
 from apportion.sandbox.trees import Obj, dig
 
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
+
+
+NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+"""The letters of generated names: no vowels and no look-alikes, as in the real server."""
+
+
+def check_type(resource: Resource, obj: Any) -> None:
+    """Refuse with 400 what is not of the kind that the path names; fill in the kind that it leaves out."""
+    if not isinstance(obj, dict):
+        raise errors.bad_request("the object provided is not an object")
+    obj.setdefault("apiVersion", resource.api_version)
+    obj.setdefault("kind", resource.kind)
+    if obj["kind"] != resource.kind or obj["apiVersion"] != resource.api_version:
+        given = f"{obj['apiVersion']}, Kind={obj['kind']}"
+        raise errors.bad_request(
+            f"the object provided is unrecognized: {given} is not {resource.api_version}, Kind={resource.kind}"
+        )
+    if obj.get("metadata") is None:
+        obj["metadata"] = {}
+    check_shape(resource, obj)
+
+
+def give_name(resource: Resource, meta: Obj, random: Random) -> None:
+    """Make a name of generateName. Raises 422 where neither is given."""
+    prefix = meta.get("generateName", "")
+    if meta.get("name"):
+        return
+    if not prefix:
+        why = "name or generateName is required"
+        raise errors.invalid(resource, "", [errors.required_value("metadata.name", why)])
+    meta["name"] = prefix[:58] + "".join(random.choices(NAME_LETTERS, k=5))
 
 
 def counts_generations(resource: Resource) -> bool:
@@ -113,7 +147,7 @@ def finalizers_after(present: list[str], propagation: str) -> list[str]:
 
 
 def in_order(obj: Obj) -> Obj:
-    """apiVersion and kind first: lists of built-in kinds cut them off the stored text. Empty metadata goes."""
+    """apiVersion and kind first: lists of built-in kinds cut them off the text. What is empty in metadata goes."""
     meta = {key: value for key, value in obj["metadata"].items() if value or key not in _OMITTED}
     return {"apiVersion": obj["apiVersion"], "kind": obj["kind"], **obj, "metadata": meta}
 

@@ -43,8 +43,8 @@ class Sandbox:
     simulated parts work without either. Times are in seconds: `bind_seconds` from a pod's creation to its node,
     `start_seconds` from there to Ready, `eviction_seconds` how long pods bear a node that is not ready,
     `orphan_seconds` how long they outlive a deleted one, `back_off_seconds` the first wait of a container that ended
-    twice. `scoring` is LeastAllocated or MostAllocated. CEL rules of CRDs are not evaluated, server-side
-    apply is refused, and protobuf is answered with 415.
+    twice. `scoring` is LeastAllocated or MostAllocated. Server-side apply and protobuf are refused
+    with 415. In what else it differs from a real server tests/controlplane/conformance/known.py says.
     """
 
     def __init__(

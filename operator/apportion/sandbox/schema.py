@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from apportion.sandbox.cel import broken_rules, has_rules, unchecked
-from apportion.sandbox.errors import Cause, invalid_value, not_supported, required_value, shown
+from apportion.sandbox.errors import Cause, bad_request, invalid_value, not_supported, required_value, shown
 from apportion.sandbox.trees import Obj, clone, same
 
 _ANY = "x-kubernetes-preserve-unknown-fields"
@@ -54,6 +54,14 @@ def unknown_fields(schema: Obj, value: Any, path: str = "") -> list[str]:
         elif extra is not True and not schema.get(_ANY) and (path or key not in _ROOT):
             found.append(at)
     return found
+
+
+def refuse_unknown(schema: Obj | None, obj: Obj) -> None:
+    """What fieldValidation=Strict asks for. Built-in kinds have no schema here, and nothing is unknown in them."""
+    unknown = unknown_fields(schema, obj) if schema is not None else []
+    if unknown:
+        listed = ", ".join(f'unknown field "{field}"' for field in unknown)
+        raise bad_request(f"strict decoding error: {listed}")
 
 
 _ROOT = ("apiVersion", "kind", "metadata")
@@ -139,7 +147,11 @@ def validate(schema: Obj, value: Any, path: str = "") -> list[Cause]:
         if not (_has_type("integer", value) or isinstance(value, str)):
             return [_wrong_type(path, "integer,string", value)]
     elif "type" in schema and not _has_type(schema["type"], value):
-        return [_wrong_type(path, schema["type"], value)]
+        causes = [_wrong_type(path, schema["type"], value)]
+        if schema["type"] == "integer" and isinstance(value, float):
+            why = f"Checked value must be of type integer (default format) in {path}"
+            causes.append(invalid_value("<nil>", "", why))
+        return causes
     causes = _composed(schema, value, path)
     if "enum" in schema and not any(same(value, word) for word in schema["enum"]):
         causes.append(not_supported(path, value, [str(word) for word in schema["enum"]]))

@@ -232,8 +232,8 @@ def _success() -> Obj:
 
 def _ended(obj: Obj, now: float) -> Obj:
     """The last version of what went at once."""
-    times = {"deletionTimestamp": timestamp(now), "deletionGracePeriodSeconds": 0}
-    return {**obj, "metadata": {**times, **obj["metadata"]}}
+    grace = {"deletionGracePeriodSeconds": 0} if obj["kind"] == "Pod" else {}
+    return {**obj, "metadata": {"deletionTimestamp": timestamp(now), **grace, **obj["metadata"]}}
 
 
 def _incoming(resource: Resource, body: Any) -> Obj:

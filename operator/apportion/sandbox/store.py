@@ -8,20 +8,22 @@ here. Everything is synchronous: one write is one step, and nobody sees half of 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
 from uuid import UUID
 
 from apportion.sandbox import errors
 from apportion.sandbox.clock import Clock, timestamp
 from apportion.sandbox.defaults import fill_defaults
 from apportion.sandbox.kinds import Catalog, Resource
+from apportion.sandbox.metadata import check_metadata
 from apportion.sandbox.objects import labels_of
 from apportion.sandbox.ownership import stamp
 from apportion.sandbox.rules import (
     check_identity,
+    check_type,
     counts_generations,
     differs_in_spec,
     finalizers_after,
+    give_name,
     grace_seconds,
     holds_contents,
     in_order,
@@ -29,14 +31,11 @@ from apportion.sandbox.rules import (
     may_go,
     undecodable,
 )
-from apportion.sandbox.schema import check_custom, fill_schema_defaults, prune, unknown_fields
+from apportion.sandbox.schema import check_custom, fill_schema_defaults, prune, refuse_unknown
 from apportion.sandbox.selectors import selector_matches
 from apportion.sandbox.storage import Record, Storage
 from apportion.sandbox.trees import Obj, clone
-from apportion.sandbox.validation import check_builtin, check_metadata, check_shape
-
-NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
-"""The letters of generated names: no vowels and no look-alikes, as in the real server."""
+from apportion.sandbox.validation import check_builtin
 
 Edit = Callable[[Obj], Obj]
 """Makes the new object of the present one, which it must not change."""
@@ -139,13 +138,14 @@ class Store:
 
     def create(self, resource: Resource, namespace: str, obj: Obj, by: Write = _PLAIN) -> Record:
         """Create an object, which becomes the store's own. Raises StatusError."""
-        self._check_type(resource, obj)
-        self._refuse_unknown(resource, obj, by)
+        check_type(resource, obj)
+        if by.strict:
+            refuse_unknown(self.schemas.get(resource), obj)
         meta = obj["metadata"]
         if meta.get("resourceVersion"):
             raise errors.internal("resourceVersion should not be set on objects to be created")
         self._check_namespace(resource, namespace, meta)
-        self._name(resource, meta)
+        give_name(resource, meta, self.random)
         if resource.namespaced:
             meta["namespace"] = namespace
         name = meta["name"]
@@ -194,7 +194,7 @@ class Store:
         new = edit(old)
         if new is old:
             new = clone(old)
-        self._check_type(resource, new)
+        check_type(resource, new)
         meta, before = new["metadata"], old["metadata"]
         check_identity(resource, meta, before, unconditional)
         new = isolate(resource, old, new, by.subresource)
@@ -204,7 +204,8 @@ class Store:
             if system in before:
                 meta[system] = before[system]
         meta.pop("selfLink", None)
-        self._refuse_unknown(resource, new, by)
+        if by.strict:
+            refuse_unknown(self.schemas.get(resource), new)
         with undecodable(resource):
             new = self._complete(resource, new)
             self._check(resource, new, old)
@@ -278,20 +279,6 @@ class Store:
             raise errors.not_found(resource, name)
         return present
 
-    def _check_type(self, resource: Resource, obj: Any) -> None:
-        if not isinstance(obj, dict):
-            raise errors.bad_request("the object provided is not an object")
-        obj.setdefault("apiVersion", resource.api_version)
-        obj.setdefault("kind", resource.kind)
-        if obj["kind"] != resource.kind or obj["apiVersion"] != resource.api_version:
-            given = f"{obj['apiVersion']}, Kind={obj['kind']}"
-            raise errors.bad_request(
-                f"the object provided is unrecognized: {given} is not {resource.api_version}, Kind={resource.kind}"
-            )
-        if obj.get("metadata") is None:
-            obj["metadata"] = {}
-        check_shape(resource, obj)
-
     def _check_namespace(self, resource: Resource, namespace: str, meta: Obj) -> None:
         if not resource.namespaced:
             meta.pop("namespace", None)
@@ -307,22 +294,6 @@ class Store:
         if "deletionTimestamp" in found["metadata"]:
             why = f"unable to create new content in namespace {namespace} because it is being terminated"
             raise errors.forbidden(resource, meta.get("name", ""), why)
-
-    def _name(self, resource: Resource, meta: Obj) -> None:
-        prefix = meta.get("generateName", "")
-        if meta.get("name"):
-            return
-        if not prefix:
-            why = "name or generateName is required"
-            raise errors.invalid(resource, "", [errors.required_value("metadata.name", why)])
-        meta["name"] = prefix[:58] + "".join(self.random.choices(NAME_LETTERS, k=5))
-
-    def _refuse_unknown(self, resource: Resource, obj: Obj, by: Write) -> None:
-        schema = self.schemas.get(resource)
-        unknown = unknown_fields(schema, obj) if by.strict and schema is not None else []
-        if unknown:
-            listed = ", ".join(f'unknown field "{field}"' for field in unknown)
-            raise errors.bad_request(f"strict decoding error: {listed}")
 
     def _complete(self, resource: Resource, obj: Obj) -> Obj:
         schema = self.schemas.get(resource)

@@ -1,164 +1,18 @@
-"""What the API server refuses in the built-in kinds: names and labels of all, and the rules that matter to a workload.
+"""What the API server refuses in the built-in kinds, as far as it matters to a workload.
 
 Only the fields that Apportion, kubectl and the simulated controllers rely on are checked; unknown fields are kept
 where the real server drops them.
 """
 
-import re
 from collections.abc import Callable
-from typing import Any
 
 from apportion.sandbox.cel import faulty_rules
 from apportion.sandbox.errors import Cause, Undecodable, forbidden_value, invalid_value, not_supported, required_value
-from apportion.sandbox.kinds import Key, Resource
+from apportion.sandbox.kinds import Key
+from apportion.sandbox.metadata import LABEL, LABEL_RULE, check_labels, qualified_name
 from apportion.sandbox.pods import quantity
 from apportion.sandbox.selectors import selector_matches
 from apportion.sandbox.trees import Obj, clone, dig
-
-_LABEL = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
-_SUBDOMAIN = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
-_PATH_SEGMENT = re.compile(r"^(?!\.{1,2}$)[^/%]+$")
-_QUALIFIED = re.compile(r"^([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$")
-_LABEL_NAMES = frozenset({("", "namespaces"), ("", "services")})
-
-_SUBDOMAIN_RULE = (
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
-    "end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
-    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-)
-_LABEL_RULE = (
-    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with "
-    "an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
-    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
-)
-_QUALIFIED_RULE = (
-    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
-    "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
-    "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
-)
-_VALUE_RULE = (
-    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and "
-    "end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
-    "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
-)
-
-
-def _name(resource: Resource, name: str, field: str) -> list[Cause]:
-    if resource.group == "rbac.authorization.k8s.io":
-        fits = bool(_PATH_SEGMENT.match(name))
-        return [] if fits else [invalid_value(field, name, "may not contain '/' or '%'")]
-    if resource.key in _LABEL_NAMES:
-        if len(name) > 63:
-            return [invalid_value(field, name, "must be no more than 63 characters")]
-        return [] if _LABEL.match(name) else [invalid_value(field, name, _LABEL_RULE)]
-    if len(name) > 253:
-        return [invalid_value(field, name, "must be no more than 253 characters")]
-    return [] if _SUBDOMAIN.match(name) else [invalid_value(field, name, _SUBDOMAIN_RULE)]
-
-
-def _qualified_name(key: str, field: str) -> list[Cause]:
-    prefix, slash, name = key.rpartition("/")
-    if slash and not _SUBDOMAIN.match(prefix):
-        return [invalid_value(field, key, f"prefix part {_SUBDOMAIN_RULE}")]
-    if len(name) > 63:
-        return [invalid_value(field, key, "name part must be no more than 63 characters")]
-    return [] if _QUALIFIED.match(name) else [invalid_value(field, key, _QUALIFIED_RULE)]
-
-
-def _labels(labels: Any, field: str) -> list[Cause]:
-    causes: list[Cause] = []
-    for key, value in (labels or {}).items():
-        causes += _qualified_name(key, field)
-        if len(value) > 63:
-            causes.append(invalid_value(field, value, "must be no more than 63 characters"))
-        elif value and not _QUALIFIED.match(value):
-            causes.append(invalid_value(field, value, _VALUE_RULE))
-    return causes
-
-
-def check_shape(resource: Resource, obj: Any) -> None:
-    """Refuse with 400 what the real server could not decode: metadata of the wrong types."""
-    meta = obj.get("metadata")
-    if not isinstance(meta, dict):
-        raise Undecodable(f"{resource.kind} in version {resource.version!r} cannot be handled: metadata is no object")
-    for field in ("labels", "annotations"):
-        entries = meta.get(field)
-        if entries is None:
-            continue
-        wrong = not isinstance(entries, dict) or not all(isinstance(value, str) for value in entries.values())
-        if wrong:
-            raise Undecodable(
-                f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: json: cannot '
-                f"unmarshal into Go struct field ObjectMeta.metadata.{field} of type string"
-            )
-    if not resource.custom:
-        _check_types(resource, obj)
-
-
-_INTEGERS = (
-    "terminationGracePeriodSeconds",
-    "replicas",
-    "minReadySeconds",
-    "revisionHistoryLimit",
-    "progressDeadlineSeconds",
-    "parallelism",
-)
-
-
-def _check_types(resource: Resource, obj: Obj) -> None:
-    spec = obj.get("spec")
-    if spec is not None and not isinstance(spec, dict):
-        raise Undecodable(_undecodable(resource, "spec", spec, "object"))
-    data = obj.get("data") or {}
-    if not isinstance(data, dict) or not all(isinstance(value, str) for value in data.values()):
-        raise Undecodable(_undecodable(resource, "data", data, "string"))
-    for field in _INTEGERS:
-        value = (spec or {}).get(field)
-        if value is not None and type(value) is not int:
-            raise Undecodable(_undecodable(resource, f"spec.{field}", value, "int32"))
-
-
-def _undecodable(resource: Resource, field: str, value: object, wanted: str) -> str:
-    found = {str: "string", bool: "bool", float: "number", int: "number", list: "array"}.get(type(value), "object")
-    return (
-        f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: json: cannot '
-        f"unmarshal {found} into Go struct field {resource.kind}Spec.{field} of type {wanted}"
-    )
-
-
-_STANDARD_FINALIZERS = ("orphan", "foregroundDeletion", "kubernetes")
-
-
-def _finalizer(name: str) -> list[Cause]:
-    causes = _qualified_name(name, "metadata.finalizers")
-    if "/" not in name and name not in _STANDARD_FINALIZERS:
-        why = "name is neither a standard finalizer name nor is it fully qualified"
-        causes.append(invalid_value("metadata.finalizers[0]", name, why))
-    return causes
-
-
-def check_metadata(resource: Resource, obj: Obj) -> list[Cause]:
-    """Names, labels, annotations and owners."""
-    meta = obj["metadata"]
-    causes = _name(resource, meta["name"], "metadata.name")
-    causes += _labels(meta.get("labels"), "metadata.labels")
-    for finalizer in meta.get("finalizers") or ():
-        causes += _finalizer(finalizer)
-    for key in meta.get("annotations") or {}:
-        causes += _qualified_name(key.lower(), "metadata.annotations")
-    if sum(len(k) + len(v) for k, v in (meta.get("annotations") or {}).items()) > 256 * 1024:
-        causes.append(Cause("metadata.annotations", "FieldValueTooLong", "Too long: may not be more than 262144 bytes"))
-    owners = meta.get("ownerReferences") or []
-    for i, owner in enumerate(owners):
-        causes += [
-            required_value(f"metadata.ownerReferences[{i}].{field}")
-            for field in ("apiVersion", "kind", "name", "uid")
-            if not owner.get(field)
-        ]
-    if sum(bool(owner.get("controller")) for owner in owners) > 1:
-        why = "Only one reference can have Controller set to true"
-        causes.append(invalid_value("metadata.ownerReferences", owners, why))
-    return causes
 
 
 def _pod_spec(spec: Obj, field: str) -> list[Cause]:
@@ -173,7 +27,7 @@ def _pod_spec(spec: Obj, field: str) -> list[Cause]:
     for i, toleration in enumerate(spec.get("tolerations") or ()):
         causes += _toleration(toleration, f"{field}.tolerations[{i}]")
     for key, value in (spec.get("nodeSelector") or {}).items():
-        causes += _labels({key: value}, f"{field}.nodeSelector")
+        causes += check_labels({key: value}, f"{field}.nodeSelector")
     return causes
 
 
@@ -198,8 +52,8 @@ def _container(container: Obj, field: str, seen: set[str]) -> list[Cause]:
     name = container.get("name", "")
     if not name:
         causes.append(required_value(f"{field}.name"))
-    elif not _LABEL.match(name):
-        causes.append(invalid_value(f"{field}.name", name, _LABEL_RULE))
+    elif not LABEL.match(name):
+        causes.append(invalid_value(f"{field}.name", name, LABEL_RULE))
     elif name in seen:
         causes.append(Cause(f"{field}.name", "FieldValueDuplicate", f'Duplicate value: "{name}"'))
     seen.add(name)
@@ -274,7 +128,7 @@ def _workload(obj: Obj, old: Obj | None) -> list[Cause]:
             causes.append(invalid_value("spec.template.metadata.labels", labels, why))
     if old is not None and dig(old, "spec", "selector") != selector:
         causes.append(invalid_value("spec.selector", selector, "field is immutable"))
-    causes += _labels(template["metadata"].get("labels"), "spec.template.labels")
+    causes += check_labels(template["metadata"].get("labels"), "spec.template.labels")
     if template["spec"].get("restartPolicy") != "Always":
         policy = template["spec"].get("restartPolicy")
         causes.append(not_supported("spec.template.spec.restartPolicy", policy, ["Always"]))
@@ -328,7 +182,7 @@ def _node(obj: Obj, _: Obj | None) -> list[Cause]:
     for i, taint in enumerate(obj["spec"].get("taints") or ()):
         field = f"metadata.taints[{i}]"
         causes += [required_value(f"{field}.{name}") for name in ("key", "effect") if not taint.get(name)]
-        causes += _qualified_name(taint["key"], f"{field}.key") if taint.get("key") else []
+        causes += qualified_name(taint["key"], f"{field}.key") if taint.get("key") else []
         if taint.get("effect", "NoSchedule") not in _EFFECTS:
             causes.append(not_supported(f"{field}.effect", taint["effect"], list(_EFFECTS)))
     return causes + _quantities(status.get("capacity"), "status.capacity")
@@ -365,7 +219,8 @@ def _definition(obj: Obj, _: Obj | None) -> list[Cause]:
         if not schema:
             causes.append(required_value(f"{field}.schema.openAPIV3Schema", "schemas are required"))
         else:
-            causes += faulty_rules(schema, f"{field}.schema.openAPIV3Schema")
+            alone = len(spec["versions"]) == 1
+            causes += faulty_rules(schema, f"{'spec.validation' if alone else f'{field}.schema'}.openAPIV3Schema")
     return causes
 
 
@@ -399,15 +254,39 @@ def _config_map(obj: Obj, old: Obj | None) -> list[Cause]:
     return []
 
 
+def _lease(obj: Obj, _: Obj | None) -> list[Cause]:
+    seconds = dig(obj, "spec", "leaseDurationSeconds")
+    wrong = seconds is not None and seconds <= 0
+    return [invalid_value("spec.leaseDurationSeconds", seconds, "must be greater than 0")] if wrong else []
+
+
+def _event(obj: Obj, _: Obj | None) -> list[Cause]:
+    about = dig(obj, "involvedObject", "namespace") or "default"
+    if about != obj["metadata"]["namespace"]:
+        return [invalid_value("involvedObject.namespace", about, "does not match event.namespace")]
+    return []
+
+
+def _autoscaler(obj: Obj, _: Obj | None) -> list[Cause]:
+    most, least = dig(obj, "spec", "maxReplicas") or 0, dig(obj, "spec", "minReplicas") or 0
+    causes = [required_value("spec.maxReplicas")] if most < 1 else []
+    if most < least:
+        causes.append(invalid_value("spec.maxReplicas", most, "must be greater than or equal to `minReplicas`"))
+    return causes
+
+
 _VALIDATORS: dict[Key, Callable[[Obj, Obj | None], list[Cause]]] = {
     ("", "pods"): _pod,
     ("", "configmaps"): _config_map,
+    ("", "events"): _event,
     ("", "nodes"): _node,
     ("", "resourcequotas"): _quota,
     ("apiextensions.k8s.io", "customresourcedefinitions"): _definition,
     ("apps", "deployments"): _deployment,
     ("apps", "replicasets"): _workload,
     ("apps", "statefulsets"): _workload,
+    ("autoscaling", "horizontalpodautoscalers"): _autoscaler,
+    ("coordination.k8s.io", "leases"): _lease,
     ("scheduling.k8s.io", "priorityclasses"): _priority_class,
 }
 

@@ -72,6 +72,10 @@ class Watch:
         self._lines.append(_event(kind, self._encode(record)))
         self._ready.set()
 
+    def mark(self, bookmark: Obj) -> None:
+        """Queue a bookmark behind what is queued."""
+        self._lines.append(_event("BOOKMARK", compact(bookmark)))
+
     def end(self) -> None:
         """Let the stream end after what is queued."""
         self._ended = True

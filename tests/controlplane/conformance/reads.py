@@ -144,7 +144,6 @@ SHAPES = [
     ),
 ]  # fmt: skip
 
-POLICIES = "/apis/apportion.dev/v1alpha1/allocationpolicies"
 TYPES = ("*.type", "*.object.metadata.name")
 
 
@@ -172,14 +171,7 @@ WATCHES = [
     )),
     Case("of one object", (*THREE, watched(MAPS, fieldSelector="metadata.name=b"))),
     Case("from a version that is none", (get(MAPS, watch="true", resourceVersion="new"),)),
-    Case(
-        "with bookmarks",
-        (
-            Step("GET", POLICIES, keep={"rv": "metadata.resourceVersion"}),
-            watch(POLICIES, resourceVersion="$rv", allowWatchBookmarks="true", timeoutSeconds="3"),
-        ),
-    ),
-    Case("that begins with what there is", (
+    Case("that begins with what there is and marks its end", (
         post(MAPS, config("a")),
         watched(MAPS, sendInitialEvents="true", resourceVersionMatch="NotOlderThan", allowWatchBookmarks="true"),
         get(MAPS, watch="true", sendInitialEvents="true", timeoutSeconds="1"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 8.0
 LOOK_SECONDS = 0.05
 JSON = "application/json"
 PATCHES = {
@@ -138,7 +138,10 @@ class Server:
 
 def _parsed(text: str, stream: bool) -> Any:
     if stream:
-        return [json.loads(line) for line in text.splitlines()]
+        events = [json.loads(line) for line in text.splitlines()]
+        # How many bookmarks come is a matter of time: the first one stands for all.
+        marks = [event for event in events if event["type"] == "BOOKMARK"][:1]
+        return [event for event in events if event["type"] != "BOOKMARK" or event in marks]
     try:
         return json.loads(text)
     except ValueError:
