@@ -118,12 +118,20 @@ SHAPES = [
     *(
         Case(f"a Table of {path.rpartition('/')[2]}", (table(path, HEADS),))
         for path in (
-            "/api/v1/namespaces", "/api/v1/nodes", "/api/v1/namespaces/$ns/events", "/api/v1/namespaces/$ns/secrets",
+            "/api/v1/nodes", "/api/v1/namespaces/$ns/events", "/api/v1/namespaces/$ns/secrets",
             "/api/v1/namespaces/$ns/services", "/apis/apps/v1/namespaces/$ns/replicasets",
             "/apis/apps/v1/namespaces/$ns/statefulsets", "/apis/coordination.k8s.io/v1/namespaces/$ns/leases",
-            "/apis/scheduling.k8s.io/v1/priorityclasses", "/apis/policy/v1/namespaces/$ns/poddisruptionbudgets",
-            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+            "/apis/policy/v1/namespaces/$ns/poddisruptionbudgets",
             "/api/v1/namespaces/$ns/resourcequotas", "/api/v1/namespaces/$ns/serviceaccounts",
+        )
+    ),
+    *(
+        # One object by name: the real server is shared, and other tests leave objects without a namespace on it.
+        Case(f"a Table of {path.rpartition('/')[2]}", (table(path, HEADS, fieldSelector=f"metadata.name={name}"),))
+        for path, name in (
+            ("/api/v1/namespaces", "$ns"),
+            ("/apis/scheduling.k8s.io/v1/priorityclasses", "system-node-critical"),
+            ("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", "queues.apportion.dev"),
         )
     ),
     Case("a Table of Deployments", (post(DEPLOYMENTS, deployment("d", paused=True)), table(DEPLOYMENTS, HEADS))),
