@@ -121,8 +121,9 @@ class _Kopf:
             self._tell(self._take_all)
 
     def _take_all(self) -> None:
+        """What is handed over after the end is older than what the next run has listed."""
         self._announced = False
-        while self._news:
+        while self._news and not self.ended.done():
             self._take(*self._news.popleft())
 
     def _tell(self, call: Callable[..., object], *args: Any) -> None:
@@ -143,13 +144,22 @@ class _Kopf:
         if self._stopping:
             return
         everywhere = not self._namespaces
-        await kopf.operator(
+        tasks = await kopf.spawn_tasks(
             registry=self._registry,
             clusterwide=everywhere,
             namespaces=self._namespaces,
             standalone=True,
             stop_flag=self._stop,
         )
+        # Not `run_tasks`: where one watch fails it lets the others go on for 5 s without their session and their login,
+        # and sometimes waits for them for ever. What remains is cancelled when the loop ends, and if it does not heed
+        # that, the loop is stopped under it.
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        self._loop.call_later(LONGEST_END_SECONDS, self._loop.stop)
+        for task in done:
+            error = task.exception()
+            if error is not None:
+                self._tell(self._settle, error)
 
     def _settle(self, error: BaseException | None) -> None:
         if self.ended.done():
