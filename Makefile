@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: demo test setup lint types layers unit controlplane generate bench pins clean
+.PHONY: demo test setup lint types layers unit controlplane generate bench bench-cluster pins clean
 
 demo: setup
 	@$(BIN)/apportion demo
@@ -50,6 +50,9 @@ generate: setup
 
 bench: setup
 	PYTHONPATH=tests $(BIN)/python -m bench $(BENCH)
+
+bench-cluster: setup
+	PYTHONPATH=tests $(BIN)/python -m bench cluster $(CLUSTER)
 
 pins: setup
 	$(BIN)/python -m pip freeze --exclude apportion | sed "1i # Every version that \`make test\` uses, pinned; \`make pins\` writes it anew." > requirements-dev.txt

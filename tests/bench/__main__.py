@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench import deciding, living
+from bench import clustered, deciding, living
 
 PACKAGES = ("apportion", "highspy", "PuLP", "numpy", "scipy", "kopf", "kubernetes", "aiohttp", "pydantic")
 CONSOLE = Console(width=120, highlight=False)
@@ -77,6 +77,22 @@ def idle(seconds: int) -> None:
     header = ("WRITE", "COUNT")
     title = f"Writes in {seconds} idle seconds (goal: the Lease only, every 5 s)"
     show(title, header, asyncio.run(living.idle(seconds)))
+
+
+@bench.command()
+@click.option("--jobs", default=(100, 1000), multiple=True, show_default=True)
+@click.option("--nodes", default=1000, show_default=True)
+@click.option("--idle-seconds", default=60, show_default=True)
+def cluster(jobs: tuple[int, ...], nodes: int, idle_seconds: int) -> None:
+    """The operator against a bare client on the real control plane. Not one of the parts that run without a name."""
+    tables = asyncio.run(clustered.measure(jobs, nodes, idle_seconds))
+    header = (
+        "JOBS", "CLIENT", "APPLIED IN", "FIRST CREATE TO LAST DEPLOYMENT", "LAST CREATE TO LAST DEPLOYMENT",
+        "OF BARE WRITING", "P50", "P99", "JOBS/S", "ROUNDS",
+    )  # fmt: skip
+    show(f"TrainingJobs of one shape on {nodes} nodes of 8 GPUs, seconds (goals: 1.3, p99 1.5)", header, tables.runs)
+    show("Requests of the operator", ("WHEN", "WHAT", "COUNT", "PER JOB"), tables.requests)
+    show("The operator's process (goal: 300 MB)", ("WHEN", "RSS MB", "PEAK MB", "CPU SECONDS"), tables.process)
 
 
 bench(prog_name="bench")

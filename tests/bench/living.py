@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -196,8 +196,8 @@ async def _one_run(here: Scene, run: int, jobs: int) -> tuple[str, ...]:
 
     return (
         str(run),
-        f"{_percentile(waits, 0.50):.2f}",
-        f"{_percentile(waits, 0.99):.2f}",
+        f"{percentile(waits, 0.50):.2f}",
+        f"{percentile(waits, 0.99):.2f}",
         f"{waits[-1]:.2f}",
         f"{applied - begun:.2f}",
         f"{max(first.values()) - begun:.2f}",
@@ -206,7 +206,7 @@ async def _one_run(here: Scene, run: int, jobs: int) -> tuple[str, ...]:
     )
 
 
-def _percentile(ordered: list[float], part: float) -> float:
+def percentile(ordered: Sequence[float], part: float) -> float:
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
 
 
@@ -214,14 +214,14 @@ async def memory(jobs: int, nodes: int) -> list[tuple[str, ...]]:
     async with scene(nodes, jobs) as (here, _):
         await here.deployed(jobs)
         await here.quiet(SLOW_ROUND_SECONDS)
-        rows = [("operator", *_resident(here.operator.pid))]
-        rows += [("solver worker", *_resident(pid)) for pid in _children(here.operator.pid)]
+        rows = [("operator", *resident(here.operator.pid))]
+        rows += [("solver worker", *resident(pid)) for pid in _children(here.operator.pid)]
         pods = await here.count("/api/v1/pods")
         rows.append((f"({await here.count(DEPLOYMENTS)} Deployments, {pods} pods)", "", ""))
         return rows
 
 
-def _resident(pid: int) -> tuple[str, str]:
+def resident(pid: int) -> tuple[str, str]:
     """VmRSS and VmHWM in MB (10^6 bytes)."""
     said = dict(re.findall(r"^(\w+):\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), flags=re.M))
     return tuple(f"{int(said[name]) * 1024 / 1e6:.0f}" for name in ("VmRSS", "VmHWM"))  # type: ignore[return-value]
