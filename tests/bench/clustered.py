@@ -180,7 +180,11 @@ async def _written(api: Api) -> dict[str, tuple[Obj, Obj]]:
 
 
 async def _clear(api: Api) -> None:
-    await api.request("DELETE", JOB.path(SPACE))
+    async def delete(name: str) -> None:
+        await api.request("DELETE", JOB.path(SPACE, name))
+
+    # One by one: the deletion of a whole collection takes longer than a client waits for a reply.
+    await _together(delete, [job["metadata"]["name"] for job in await api.list_all(JOB)], APPLIERS)
 
     async def empty() -> bool:
         left = [await api.get(kind.path(SPACE), {"limit": "1"}) for kind in (JOB, DEPLOYMENT, POD)]
