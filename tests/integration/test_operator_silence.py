@@ -44,3 +44,23 @@ async def test_a_heartbeat_of_nodes_and_others_pods_changes_nothing(cluster: Clu
     await cluster.calm()
 
     assert cluster.plane.writes()[start:] == []
+
+
+async def test_a_job_that_starts_is_written_before_one_that_is_only_told_why_it_waits(cluster: Cluster) -> None:
+    await cluster.nodes(1, gpus=4)
+    await cluster.policy(mode="Freeze")
+    await cluster.submit("a-waits", (8, 8))
+    await cluster.submit("b-runs", (1, 1))
+    await cluster.expect("a-waits", refused="Frozen")
+    await cluster.expect("b-runs", refused="Frozen")
+    await cluster.calm()
+    start = len(cluster.plane.writes())
+
+    await cluster.policy(mode="Enforce")
+
+    await cluster.expect("a-waits", refused="GangTooLarge")
+    await cluster.expect("b-runs", phase="Running")
+    writes = [f"{seen.method} {seen.path}" for seen in cluster.plane.writes()[start:]]
+    created = next(at for at, write in enumerate(writes) if write.startswith("POST") and "/deployments" in write)
+    told = next(at for at, write in enumerate(writes) if "a-waits/status" in write)
+    assert created < told

@@ -4,7 +4,7 @@ Level-based: what is written follows from the decision and the objects as they a
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,7 +48,7 @@ class Actuator:
     written: Callable[[kinds.Kind, Any], None]
 
     async def carry_out(self, snapshot: Snapshot, decision: Decision) -> list[Done]:
-        """All shrinks before any grow; inside each group up to sixteen requests at a time."""
+        """All shrinks before any grow, then what is only told; in each group up to sixteen requests at a time."""
         jobs = {job.key: job for job in snapshot.jobs}
         flavors = {flavor.name: flavor for flavor in snapshot.flavors}
         leaving = {resize.key: resize for resize in decision.resizes if resize.wave == 0 and resize.leaving}
@@ -62,13 +62,16 @@ class Actuator:
             )
             for outcome in decision.outcomes
         ]
-        first = [change for change in changes if change.gives_room]
-        rest = [change for change in changes if not change.gives_room]
-        return [*await self._all(first), *await self._all(rest)]
-
-    async def _all(self, changes: Iterable["_Change"]) -> list[Done]:
-        """First every status, then the Deployments: one written early starts pods, whose news delays the others."""
         work = [change for change in changes if self._has_work(change)]
+        moving = [change for change in work if self._moves(change)]
+        staying = [change for change in work if not self._moves(change)]
+        first = [change for change in moving if change.gives_room]
+        rest = [change for change in moving if not change.gives_room]
+        # What is only told waits: it keeps no job from running, and the API server takes so many writes a second.
+        return [*await self._all(first), *await self._all(rest), *await self._gathered(self._tell, staying)]
+
+    async def _all(self, work: list["_Change"]) -> list[Done]:
+        """First every status, then the Deployments: one written early starts pods, whose news delays the others."""
         told = await self._gathered(self._tell, work)
         moved = await self._gathered(
             self._move, [change for change, done in zip(work, told, strict=True) if not done.lost]
@@ -98,9 +101,11 @@ class Actuator:
 
     def _has_work(self, change: "_Change") -> bool:
         facts = self._facts(change)
-        if facts is None:
-            return False
-        return self._status_differs(change, facts) or self._workload_work(change, facts) is not None
+        return facts is not None and (self._status_differs(change, facts) or self._moves(change))
+
+    def _moves(self, change: "_Change") -> bool:
+        facts = self._facts(change)
+        return facts is not None and self._workload_work(change, facts) is not None
 
     async def _tell(self, change: "_Change") -> Done:
         facts = self._facts(change)
