@@ -24,7 +24,7 @@ from integration.waiting import until
 CUSTOM = "apportion.dev"
 RIGHTS = [
     *((verb, "", kind) for kind in ("nodes", "pods", "namespaces") for verb in ("list", "watch")),
-    *((verb, "apps", kind) for kind in ("deployments", "replicasets") for verb in ("list", "watch")),
+    *((verb, "apps", "deployments") for verb in ("list", "watch")),
     *((verb, CUSTOM, kind) for kind in ("trainingjobs", "queues", "allocationpolicies") for verb in ("list", "watch")),
     *((verb, "scheduling.k8s.io", "priorityclasses") for verb in ("list", "watch")),
     *((verb, "autoscaling", "horizontalpodautoscalers") for verb in ("list", "watch")),

@@ -16,6 +16,7 @@ from integration.manifests import (
     GROUP_VERSION,
     MERGE_PATCH,
     QUOTA,
+    REPLICA_SET,
     SERVICE_ACCOUNT,
     Obj,
     deployment,
@@ -29,7 +30,7 @@ from integration.waiting import PATIENCE_SECONDS, until
 
 KINDS = {
     **kinds.BY_NAME,
-    **{kind.name: kind for kind in (QUOTA, SERVICE_ACCOUNT, DEFINITION, kinds.EVENT, kinds.LEASE)},
+    **{kind.name: kind for kind in (QUOTA, REPLICA_SET, SERVICE_ACCOUNT, DEFINITION, kinds.EVENT, kinds.LEASE)},
 }
 
 

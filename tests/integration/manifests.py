@@ -19,6 +19,7 @@ DECISION = "apportion.dev/decision"
 MERGE_PATCH = "application/merge-patch+json"
 
 QUOTA = Kind("ResourceQuota", "", "v1", "resourcequotas")
+REPLICA_SET = Kind("ReplicaSet", "apps", "v1", "replicasets")
 SERVICE_ACCOUNT = Kind("ServiceAccount", "", "v1", "serviceaccounts")
 DEFINITION = Kind(
     "CustomResourceDefinition", "apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False

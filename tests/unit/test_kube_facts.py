@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apportion.kube.facts import deployment_facts, node_facts, pod_facts
+from apportion.kube.facts import deployment_facts, node_facts, pod_facts, replica_set_prefix
 from apportion.kube.flavors import classify
 from apportion.kube.podspec import node_choice, requests, unmodelled
 from apportion.kube.raw import quantity, seconds, timestamp
@@ -132,7 +132,8 @@ def raw_pod(**status: Any) -> dict[str, Any]:
             "uid": "u",
             "namespace": "ns",
             "creationTimestamp": "2026-01-01T00:00:00Z",
-            "ownerReferences": [{"kind": "ReplicaSet", "uid": "rs", "controller": True}],
+            "labels": {"pod-template-hash": "6d4b"},
+            "ownerReferences": [{"kind": "ReplicaSet", "name": "a-job-6d4b", "controller": True}],
         },
         "spec": {
             "nodeName": "n",
@@ -155,7 +156,37 @@ def test_the_main_containers_last_end_is_read() -> None:
         seconds({"t": "2026-01-01T00:01:00Z"}, "t"),
         5,
     )
-    assert (facts.owner_uid, facts.holds, facts.pod.requests[GPU]) == ("rs", "n", 2)
+    assert (facts.deployment, facts.holds, facts.pod.requests[GPU]) == ("a-job", "n", 2)
+
+
+@pytest.mark.parametrize(
+    ("owner", "hash_"),
+    [
+        ({"kind": "ReplicaSet", "name": "train-2", "controller": True}, None),
+        ({"kind": "ReplicaSet", "name": "train-2", "controller": True}, "6d4b"),
+        ({"kind": "ReplicaSet", "name": "train-6d4b", "controller": False}, "6d4b"),
+        ({"kind": "Job", "name": "train-6d4b", "controller": True}, "6d4b"),
+    ],
+    ids=["a-replica-set-of-nobody", "of-another-template", "no-controller", "another-kind"],
+)
+def test_a_pod_is_a_deployments_only_by_the_name_that_its_controller_gives(
+    owner: dict[str, Any], hash_: str | None
+) -> None:
+    raw = raw_pod()
+    raw["metadata"]["ownerReferences"] = [owner]
+    raw["metadata"]["labels"] = {"pod-template-hash": hash_} if hash_ else {}
+    facts = pod_facts(raw)
+    assert facts is not None
+    assert facts.deployment == ""
+
+
+def test_a_replica_sets_name_holds_as_much_of_a_long_deployments_name_as_there_is_room_for() -> None:
+    raw = raw_pod()
+    name = "d" * 250
+    raw["metadata"]["ownerReferences"][0]["name"] = f"{name[:248]}-6d4b"
+    facts = pod_facts(raw)
+    assert facts is not None
+    assert facts.deployment == replica_set_prefix(name)
 
 
 def test_ended_pods_hold_nothing_and_nominated_ones_do() -> None:

@@ -3,13 +3,14 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from apportion.config import Settings
 from apportion.controller.debounce import Debounce
 from apportion.controller.events import EventPoster
+from apportion.controller.precedence import Precedence
 from apportion.kube import kinds
 from apportion.kube.actuator import Actuator, Done
 from apportion.kube.client import Api, Refused, Unreachable
@@ -42,6 +43,7 @@ class Allocator:
     monotonic: Callable[[], float] = time.monotonic
     cluster: Cluster = field(default_factory=Cluster)
     losses: Losses = field(default_factory=Losses)
+    precedence: Precedence = field(default_factory=Precedence)
     confirmed_at: float = field(default=float("-inf"), init=False)
     progressed_at: float = field(default=0.0, init=False)
     _last: tuple[Snapshot, Policy] | None = field(default=None, init=False)
@@ -71,9 +73,8 @@ class Allocator:
     async def audit(self) -> None:
         """A full LIST of everything: what vanished unseen is found, the snapshot is confirmed. Raises as the client."""
         started = self.monotonic()
-        watched = self.settings.watch_namespaces
         for kind in kinds.WATCHED:
-            if await self.cluster.replace_all(kind, self.api.pages(kind, kinds.places(kind, watched))):
+            if await self.cluster.replace_all(kind, self._pages(kind)):
                 self.dirty.mark()
         self.confirmed_at = started
 
@@ -100,6 +101,8 @@ class Allocator:
 
     async def round(self) -> None:
         """1. Take a snapshot. 2. Decide. 3. Shrink and grow. 4. Report, measure, tell."""
+        if self.precedence.delayed:
+            await self._catch_up()
         started = self.monotonic()
         self.dirty.taken()
         snapshot = self.cluster.snapshot(self.wall(), self.losses.grace)
@@ -107,6 +110,13 @@ class Allocator:
         policy = self.cluster.policy()
         if not self._is_news(snapshot, policy):
             return
+        with self.precedence.held():
+            await self._carried_out(snapshot, policy, started)
+        if self.precedence.delayed:
+            self._look_again(0.0)
+
+    async def _carried_out(self, snapshot: Snapshot, policy: Policy, started: float) -> None:
+        """Parts 2 to 4 of a round."""
         frozen = self.monotonic()
         try:
             decision = await asyncio.to_thread(decide, snapshot, policy)
@@ -126,8 +136,20 @@ class Allocator:
         self._last = (snapshot, policy)
         self._look_again(decision.recheck_after)
         self._mend(done)
+        self.dirty.cost = times.snapshot + times.decide
         self.events.post(transitions(decision, before), before, snapshot.now)
         self._log(decision, done, times)
+
+    async def _catch_up(self) -> None:
+        """What was applied during a long round stands in line behind the news of the pods that the round started: one
+        LIST brings all of it, so that the next round decides for all of them together."""
+        try:
+            await self.cluster.replace_all(kinds.JOB, self._pages(kinds.JOB))
+        except (Refused, Unreachable) as error:
+            log.warning("TrainingJobs could not be listed: %s", error)
+
+    def _pages(self, kind: Kind) -> AsyncIterator[list[Any]]:
+        return self.api.pages(kind, kinds.places(kind, self.settings.watch_namespaces))
 
     def _is_news(self, snapshot: Snapshot, policy: Policy) -> bool:
         """Unchanged input is not decided again before time alone could matter."""

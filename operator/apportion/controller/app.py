@@ -143,7 +143,7 @@ class Operator:
 
     async def _watch(self, api: Api) -> None:
         assert self.allocator is not None
-        await watch(api, self.allocator.take, self.settings.watch_namespaces)
+        await watch(api, self.allocator.take, self.allocator.precedence, self.settings.watch_namespaces)
 
     async def _audits(self) -> None:
         assert self.allocator is not None

@@ -3,9 +3,18 @@
 import asyncio
 from collections.abc import Callable
 
+# A burst of at least so many changes is over when it has been silent for so many times its longest gap, ...
+MANY = 10
+SILENCE = 3.0
+# ... and for so long at least; how seldom the reader of news gets its turn shows in gaps, too.
+LEAST_QUIET_SECONDS = 0.03
+
 
 class Debounce:
-    """A dirty flag with the times of its first and last marking, on the loop's monotonic clock."""
+    """A dirty flag with the times of its first and last marking, on the loop's monotonic clock.
+
+    `quiet` is for what people do one by one. Of what a program sends as fast as it can the end is seen sooner.
+    """
 
     def __init__(self, quiet_seconds: float, longest_seconds: float, clock: Callable[[], float]) -> None:
         self.quiet = quiet_seconds
@@ -13,19 +22,31 @@ class Debounce:
         self.clock = clock
         self.first: float | None = None
         self.last = 0.0
+        self.cost = 0.0
+        """Seconds that the last round took to decide: where it was long, rounds wait for as long a silence."""
+        self._count = 0
+        self._longest_gap = 0.0
         self._marked = asyncio.Event()
 
     def mark(self) -> None:
-        self.last = self.clock()
+        now = self.clock()
         if self.first is None:
-            self.first = self.last
+            self.first, self._count, self._longest_gap = now, 0, 0.0
+        else:
+            self._longest_gap = max(self._longest_gap, now - self.last)
+        self.last = now
+        self._count += 1
         self._marked.set()
 
     def due_in(self) -> float | None:
         """Seconds until the round may start; None while nothing is marked."""
         if self.first is None:
             return None
-        return max(0.0, min(self.last + self.quiet, self.first + self.longest) - self.clock())
+        quiet = self.quiet
+        if self._count >= MANY:
+            quiet = min(quiet, max(LEAST_QUIET_SECONDS, SILENCE * self._longest_gap))
+        quiet, longest = max(quiet, self.cost), max(self.longest, 2 * self.cost)
+        return max(0.0, min(self.last + quiet, self.first + longest) - self.clock())
 
     async def settled(self, patience: float) -> bool:
         """Wait for a mark (False after `patience` seconds without one), then until things are quiet."""

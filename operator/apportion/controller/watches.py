@@ -11,6 +11,7 @@ from typing import Any
 
 import kopf
 
+from apportion.controller.precedence import Precedence
 from apportion.kube.client import Api
 from apportion.kube.kinds import TENANTS, WATCHED, Kind
 
@@ -90,8 +91,9 @@ class _Kopf:
     that is younger than itself, whosever it is.
     """
 
-    def __init__(self, credentials: dict[str, Any], take: Take, scope: Scope) -> None:
+    def __init__(self, credentials: dict[str, Any], take: Take, scope: Scope, rounds: Precedence) -> None:
         self._home = asyncio.get_running_loop()
+        self._rounds = rounds
         self._registry = registry_of(credentials, self._hand_over, scope.kinds)
         self._namespaces = scope.namespaces
         self._take = take
@@ -115,6 +117,7 @@ class _Kopf:
 
     def _hand_over(self, kind: Kind, raw: Any, gone: bool) -> None:
         """In batches: to wake the other loop is a system call, after which this thread waits for its turn again."""
+        self._rounds.give_way()
         self._news.append((kind, raw, gone))
         if not self._announced:
             self._announced = True
@@ -170,10 +173,10 @@ class _Kopf:
             self.ended.set_result(None)
 
 
-async def watch(api: Api, take: Take, watched: Collection[str] = ()) -> None:
+async def watch(api: Api, take: Take, rounds: Precedence, watched: Collection[str] = ()) -> None:
     """Run kopf until this is cancelled. Any watch error but a 410 ends it, and is raised: the caller runs it again."""
     credentials = await api.credentials()
-    runs = [_Kopf(credentials, take, scope) for scope in scopes(watched)]
+    runs = [_Kopf(credentials, take, scope, rounds) for scope in scopes(watched)]
     for run in runs:
         run.start()
     ends = [run.ended for run in runs]

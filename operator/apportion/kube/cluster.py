@@ -10,7 +10,14 @@ from typing import Any
 
 from apportion.api import InvalidObject
 from apportion.kube import facts, kinds
-from apportion.kube.facts import AutoscalerFacts, DeploymentFacts, NodeFacts, PodFacts, PriorityClassFacts
+from apportion.kube.facts import (
+    AutoscalerFacts,
+    DeploymentFacts,
+    NodeFacts,
+    PodFacts,
+    PriorityClassFacts,
+    replica_set_prefix,
+)
 from apportion.kube.flavors import classify
 from apportion.kube.jobs import JobFacts, Surroundings, job_facts, translate
 from apportion.kube.kinds import Kind
@@ -49,7 +56,6 @@ READERS: Mapping[str, Callable[[Raw], Any]] = {
     kinds.NODE.name: facts.node_facts,
     kinds.POD.name: facts.pod_facts,
     kinds.DEPLOYMENT.name: facts.deployment_facts,
-    kinds.REPLICA_SET.name: facts.replica_set_facts,
     kinds.AUTOSCALER.name: facts.autoscaler_facts,
     kinds.PRIORITY_CLASS.name: facts.priority_class_facts,
     kinds.NAMESPACE.name: lambda raw: texts(raw, "metadata", "labels"),
@@ -172,9 +178,6 @@ class _Join:
     def __init__(self, cluster: Cluster, policy: Policy) -> None:
         self.cluster = cluster
         self.policy = policy
-        self.deployment_of = {
-            entry.uid: entry.value.deployment_uid for entry in cluster.entries[kinds.REPLICA_SET.name].values()
-        }
         self.classes = {found.name: found for found in cluster.values(kinds.PRIORITY_CLASS)}
         self.warnings = list(cluster.rejected.values())
 
@@ -199,15 +202,15 @@ class _Join:
         raw = self.cluster.raw(kinds.POLICY, "", self.policy.name)
         return mapping(raw, "status")
 
-    def jobs(self) -> tuple[list[Job], dict[str, JobKey]]:
-        """All jobs in name order, and which Deployment uid belongs to which of them."""
+    def jobs(self) -> tuple[list[Job], dict[Key, JobKey]]:
+        """All jobs in name order, and which Deployment, as its pods name it, belongs to which of them."""
         facts_of: list[JobFacts] = sorted(
             (job for job in self.cluster.values(kinds.JOB) if not job.deleting), key=lambda job: job.key
         )
         conflicts = self.conflicts(facts_of)
         deployments = {job.key: self.cluster.deployment(job) for job in facts_of}
         owners = {
-            found.workload.uid: key
+            (key.namespace, replica_set_prefix(found.workload.name)): key
             for key, found in deployments.items()
             if found is not None and key not in conflicts and (found.managed or found.workload.owned)
         }
@@ -230,10 +233,10 @@ class _Join:
         entry = self.cluster.entries[kinds.NAMESPACE.name].get(("", name))
         return entry.value if entry is not None else {"kubernetes.io/metadata.name": name}
 
-    def pods_by(self, owners: Mapping[str, JobKey]) -> dict[JobKey, list[PodFacts]]:
+    def pods_by(self, owners: Mapping[Key, JobKey]) -> dict[JobKey, list[PodFacts]]:
         pods: dict[JobKey, list[PodFacts]] = defaultdict(list)
         for pod in self.cluster.values(kinds.POD):
-            owner = owners.get(self.deployment_of.get(pod.owner_uid, ""))
+            owner = owners.get((pod.namespace, pod.deployment))
             if owner is not None:
                 pods[owner].append(pod)
         return pods
@@ -269,7 +272,7 @@ class _Join:
                 found[job.key] = Block("WorkloadConflict", message)
         return found
 
-    def nodes(self, owners: Mapping[str, JobKey]) -> tuple[list[Node], list[Flavor]]:
+    def nodes(self, owners: Mapping[Key, JobKey]) -> tuple[list[Node], list[Flavor]]:
         """Nodes with their flavor and what foreign pods hold on them; DRA nodes are left out, and reported."""
         foreign: dict[str, dict[str, int]] = defaultdict(dict)
         claimed: set[str] = set()
@@ -278,7 +281,7 @@ class _Join:
                 continue
             if pod.claims:
                 claimed.add(pod.holds)
-            if self.deployment_of.get(pod.owner_uid, "") not in owners:
+            if (pod.namespace, pod.deployment) not in owners:
                 foreign[pod.holds] = plus(foreign[pod.holds], pod.pod.requests)
         nodes, flavors = [], {}
         for node in self.cluster.values(kinds.NODE):

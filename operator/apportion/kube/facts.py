@@ -1,4 +1,4 @@
-"""Nodes, pods, ReplicaSets, Deployments and autoscalers as the few facts that a snapshot needs. Parsing is total."""
+"""Nodes, pods, Deployments and autoscalers as the few facts that a snapshot needs. Parsing is total."""
 
 import json
 from collections.abc import Mapping
@@ -14,6 +14,8 @@ from apportion.model.selection import Taint
 
 PINS = "apportion.dev/pins"
 TEMPLATE = "apportion.dev/template"
+TEMPLATE_HASH = "pod-template-hash"
+LONGEST_PREFIX = 242
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 LIFECYCLE_TAINTS = (
     "node.kubernetes.io/not-ready",
@@ -59,11 +61,12 @@ def node_facts(raw: Raw) -> NodeFacts:
 
 @dataclass(frozen=True, slots=True)
 class PodFacts:
-    """A pod with its owner (a ReplicaSet's uid or ""); `holds` is the node where its requests count, or None."""
+    """A pod with its Deployment (as `replica_set_prefix` has it, or ""); `holds` is the node where its requests count,
+    or None."""
 
     namespace: str
     pod: Pod
-    owner_uid: str
+    deployment: str
     holds: str | None
     claims: bool
     priority_preempts: bool
@@ -105,7 +108,7 @@ def pod_facts(raw: Raw) -> PodFacts | None:
     return PodFacts(
         namespace=text(raw, "metadata", "namespace"),
         pod=pod,
-        owner_uid=controller_uid(raw, "ReplicaSet"),
+        deployment=deployment_of(raw),
         holds=node or nominated,
         claims=bool(list(mappings(spec, "resourceClaims"))),
         priority_preempts=text(spec, "preemptionPolicy") != "Never" and integer(spec, "priority") > 0,
@@ -125,12 +128,26 @@ def deletion_cost(annotations: Mapping[str, str]) -> int:
         return 0
 
 
-def controller_uid(raw: Raw, kind: str) -> str:
-    """The uid of the controlling owner, if it is of this kind."""
+def controller(raw: Raw, kind: str) -> Raw:
+    """The reference to the controlling owner, if it is of this kind; else nothing."""
     for owner in mappings(raw, "metadata", "ownerReferences"):
         if owner.get("controller") is True and text(owner, "kind") == kind:
-            return text(owner, "uid")
-    return ""
+            return owner
+    return {}
+
+
+def deployment_of(pod: Raw) -> str:
+    """By the name of its ReplicaSet, which is the Deployment's name, "-" and the label pod-template-hash (kubernetes
+    pkg/controller/deployment/sync.go). A watch of ReplicaSets would cost a fifth of all news, and a pod whose
+    ReplicaSet is not known yet would count as somebody else's."""
+    owner = text(controller(pod, "ReplicaSet"), "name")
+    prefix, _, hash_ = owner.rpartition("-")
+    return replica_set_prefix(prefix) if hash_ and hash_ == texts(pod, "metadata", "labels").get(TEMPLATE_HASH) else ""
+
+
+def replica_set_prefix(deployment: str) -> str:
+    """What of a Deployment's name its ReplicaSets' names surely hold: they are cut to 253 characters."""
+    return deployment[:LONGEST_PREFIX]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +170,7 @@ class DeploymentFacts:
 def deployment_facts(raw: Raw) -> DeploymentFacts:
     annotations = texts(raw, "metadata", "annotations")
     template = mapping(raw, "spec", "template")
-    job_uid = controller_uid(raw, "TrainingJob")
+    job_uid = text(controller(raw, "TrainingJob"), "uid")
     granted = annotations.get(REPLICAS, "")
     decision = annotations.get(DECISION)
     pinned = texts(template, "metadata", "annotations").get(FLAVOR)
@@ -202,16 +219,6 @@ def refusal(raw: Raw) -> str:
         if text(condition, "type") == "ReplicaFailure" and text(condition, "status") == "True":
             return text(condition, "message") or text(condition, "reason") or "pods could not be created"
     return ""
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaSetFacts:
-    uid: str
-    deployment_uid: str
-
-
-def replica_set_facts(raw: Raw) -> ReplicaSetFacts:
-    return ReplicaSetFacts(text(raw, "metadata", "uid"), controller_uid(raw, "Deployment"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,6 @@ NODE = Kind("Node", "", "v1", "nodes", namespaced=False)
 POD = Kind("Pod", "", "v1", "pods")
 NAMESPACE = Kind("Namespace", "", "v1", "namespaces", namespaced=False)
 DEPLOYMENT = Kind("Deployment", "apps", "v1", "deployments")
-REPLICA_SET = Kind("ReplicaSet", "apps", "v1", "replicasets")
 AUTOSCALER = Kind("HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers")
 PRIORITY_CLASS = Kind("PriorityClass", "scheduling.k8s.io", "v1", "priorityclasses", namespaced=False)
 JOB = Kind(TRAINING_JOB, GROUP, VERSION, "trainingjobs")
@@ -54,11 +53,10 @@ WATCHED = (
     NODE,
     AUTOSCALER,
     DEPLOYMENT,
-    REPLICA_SET,
     POD,
     JOB,
 )
-TENANTS = (AUTOSCALER, DEPLOYMENT, REPLICA_SET, JOB)
+TENANTS = (AUTOSCALER, DEPLOYMENT, JOB)
 """What is read in the watched namespaces only, if there are any. Pods are read everywhere: they use up nodes."""
 
 
