@@ -87,6 +87,14 @@ def test_document_says_who_gets_what() -> None:
     assert {entry["queue"] for entry in document["queues"]} == {"product", "research"}
 
 
+def test_another_rule_shares_the_same_cluster_otherwise(write: Callable[..., str]) -> None:
+    files = ("-f", write("a.yaml", node(gpus=8), job("one"), job("two")))
+    program, static = decided(*files), decided(*files, "--policy", "static")
+    assert [a["replicas"] for a in program["allocations"]] == [4, 4]
+    assert [a["replicas"] for a in static["allocations"]] == [1, 1]
+    assert (static["method"], static["bound"] >= program["objective"]) == ("static", True)
+
+
 def test_standard_input_lists_and_json_are_read_like_files(write: Callable[..., str]) -> None:
     everything = [node(), job(), job("other")]
     file = decided("-f", write("all.yaml", *everything), "--at", "2026-12-01T08:00:00Z")

@@ -13,6 +13,7 @@ FILES = click.option(
 )
 KUBECONFIG = click.option("--kubeconfig", help="A kubeconfig file; default: KUBECONFIG, or the pod's ServiceAccount.")
 CONTEXT = click.option("--context", help="The kubeconfig's context.")
+RULES = ("static", "fifo", "drf", "max-min", "greedy")
 AT = click.option("--at", "at_time", metavar="TIME", help="Decide as at this time (RFC 3339); default: now.")
 
 
@@ -85,12 +86,20 @@ def reference(folder: str) -> None:
 @CONTEXT
 @AT
 @click.option("-o", "--output", default="table", show_default=True, type=click.Choice(["table", "json", "yaml"]))
-def plan(files: tuple[str, ...], kubeconfig: str | None, context: str | None, at_time: str | None, output: str) -> None:
+@click.option("--policy", "rule", type=click.Choice(RULES, case_sensitive=False), help="Share by another rule.")
+def plan(
+    files: tuple[str, ...],
+    kubeconfig: str | None,
+    context: str | None,
+    at_time: str | None,
+    output: str,
+    rule: str | None,
+) -> None:
     """Decide as the operator would, from files or from a live cluster; change nothing."""
     from apportion.cli.plan import plan_command
     from apportion.cli.source import Source
 
-    plan_command(Source(files, kubeconfig, context, at_time), output)
+    plan_command(Source(files, kubeconfig, context, at_time), output, rule)
 
 
 @cli.command()

@@ -7,15 +7,16 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from apportion.baselines import BASELINES
 from apportion.cli.document import decision_document
 from apportion.cli.source import Read, Source, read
 from apportion.model.plan import Decision, Grant
 from apportion.planner import decide
 
 
-def plan_command(source: Source, output: str) -> None:
+def plan_command(source: Source, output: str, rule: str | None) -> None:
     got = read(source)
-    decision = decide(got.snapshot, got.policy)
+    decision = decide(got.snapshot, got.policy) if rule is None else decide(got.snapshot, got.policy, BASELINES[rule])
     if output == "table":
         _table(got, decision)
         return

@@ -1,16 +1,20 @@
 """The integer program: who gets which flavor and how many replicas. The only room that imports PuLP and HiGHS."""
 
 from apportion.optimizer.check import Use, promised_use, quota_breaches, violations
+from apportion.optimizer.filling import Filling, Offer
 from apportion.optimizer.packing import Placement, Sketch, place
 from apportion.optimizer.process import warm
-from apportion.optimizer.solve import solve, would_grow
+from apportion.optimizer.solve import kept, solve, would_grow
 from apportion.optimizer.staying import departing, survivors
 
 __all__ = [
+    "Filling",
+    "Offer",
     "Placement",
     "Sketch",
     "Use",
     "departing",
+    "kept",
     "place",
     "promised_use",
     "quota_breaches",

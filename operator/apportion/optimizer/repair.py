@@ -37,7 +37,7 @@ def repaired(
     snapshot: Snapshot, ground: Ground, problem: Problem, x: Floats, solvers: Solvers, best: Shared, gap: float
 ) -> Assignment:
     """An assignment whose pods all place on paper, as far as they are new."""
-    repair = _Repair(snapshot, ground, problem)
+    repair = Repair(snapshot, ground, problem)
     assigned = repair.assign(x)
     placer = repair.place(assigned)
     failed = repair.failed(assigned, placer)
@@ -67,7 +67,9 @@ def repaired(
     return Assignment(assigned, repair.counts(assigned), lost, resolved)
 
 
-class _Repair:
+class Repair:
+    """Assignments of jobs to columns, placed on paper and brought to what places."""
+
     def __init__(self, snapshot: Snapshot, ground: Ground, problem: Problem) -> None:
         self._snapshot, self._ground, self._problem = snapshot, ground, problem
         self._options: Options = problem.options

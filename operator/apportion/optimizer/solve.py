@@ -37,7 +37,7 @@ def solve(snapshot: Snapshot, policy: Policy) -> Plan:
     """
     started = time.perf_counter()
     try:
-        plan = _Round(snapshot, policy).plan()
+        plan = Round(snapshot, policy).plan()
     except Exception as problem:
         plan = kept(snapshot, f"no plan could be made: {type(problem).__name__}: {problem}")
     return replace(plan, seconds=time.perf_counter() - started)
@@ -60,12 +60,12 @@ def would_grow(snapshot: Snapshot, policy: Policy, keys: Iterable[JobKey]) -> bo
     worth more to others. Yes too where nothing could be found out; solve() says why.
     """
     try:
-        return _Round(snapshot, policy).would_grow(set(keys))
+        return Round(snapshot, policy).would_grow(set(keys))
     except Exception:
         return True
 
 
-class _Round:
+class Round:
     """One program: what it is made of, and the steps to a plan."""
 
     def __init__(self, snapshot: Snapshot, policy: Policy) -> None:
@@ -90,7 +90,7 @@ class _Round:
         if not problem.keeps_to(assignment.x):
             # Nodes could not hold what the stages had counted on: the best plan need not reach it either.
             best = replace(best, bound=max(best.bound, _unstaged(problem, limits).bound(best.prices[: len(limits)])))
-        return self._plan(problem, best, assignment, found, best.value - float(problem.value @ x))
+        return self.plan_of(problem, best, assignment, found, best.value - float(problem.value @ x))
 
     def would_grow(self, keys: Set[JobKey]) -> bool:
         found, columns = self.found, self.found.columns
@@ -105,7 +105,7 @@ class _Round:
         more = asking[columns.group] & (columns.replicas > have[columns.group])
         return bool(relaxed.x[more].sum() > NEXT_TO_NOTHING)
 
-    def _plan(self, problem: Problem, best: Shared, assignment: Assignment, found: Options, moved: float) -> Plan:
+    def plan_of(self, problem: Problem, best: Shared, assignment: Assignment, found: Options, moved: float) -> Plan:
         columns = found.columns
         flavors = self.snapshot.flavors
         by_key: dict[object, Allocation] = {}

@@ -32,6 +32,13 @@ def staged(options: Options, rows: Rows, solvers: Solvers, gap: float) -> tuple[
     return stages.problem, stages.x
 
 
+def promised(options: Options, rows: Rows, solvers: Solvers, gap: float) -> tuple[Problem, Floats]:
+    """As `staged`, but only promises are kept; nobody else has anything yet."""
+    stages = _Stages(options, rows, solvers, gap)
+    stages.promises()
+    return stages.problem, stages.x
+
+
 class _Stages:
     def __init__(self, options: Options, rows: Rows, solvers: Solvers, gap: float) -> None:
         sizes = np.array([group.size for group in options.groups], dtype=np.int64)

@@ -1,6 +1,6 @@
 """One round: snapshot and policy in, decision out. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from apportion.model.eligibility import current_grant
@@ -20,8 +20,11 @@ from apportion.planner.waves import in_waves
 WAITING_RECHECK_SECONDS = 60.0
 
 
-def decide(snapshot: Snapshot, policy: Policy) -> Decision:
-    """Decide a whole round for all jobs.
+Solve = Callable[[Snapshot, Policy], Plan]
+
+
+def decide(snapshot: Snapshot, policy: Policy, rule: Solve = solve) -> Decision:
+    """Decide a whole round for all jobs; `rule` shares what may be shared, by default the integer program.
 
     Reads nothing but its arguments; `snapshot.now` is the time. The same snapshot and policy give the same decision,
     but for a solver that its time limit cut short. Raises nothing for any jobs, nodes or queues: what cannot be
@@ -38,7 +41,7 @@ def decide(snapshot: Snapshot, policy: Policy) -> Decision:
     settled = replace(snapshot, jobs=tuple(states[job.key].job for job in snapshot.jobs), terms=terms)
     rights = Rights(terms) if policy.mode is Mode.FREEZE else settle(settled, terms)
     settled = replace(settled, terms=rights.terms, ceilings=(*rights.standing, *rights.claims))
-    plan = planned(settled, policy, rights)
+    plan = planned(settled, policy, rights, rule)
     targets = targets_of(settled, plan)
     resizes = in_waves(settled, before, targets).resizes
     granted = grants_of(settled, targets, resizes, policy)
@@ -125,17 +128,17 @@ def in_grace(snapshot: Snapshot, state: State, terms: Terms) -> Terms:
     return terms
 
 
-def planned(snapshot: Snapshot, policy: Policy, rights: Rights) -> Plan:
+def planned(snapshot: Snapshot, policy: Policy, rights: Rights, rule: Solve) -> Plan:
     """Solve; where no job grows for which others are held back, nobody is held back."""
     if not rights.claims or not rights.growing:
-        return solve(snapshot, policy)
+        return rule(snapshot, policy)
     # Most claims come to nothing, and the relaxation mostly knows: a whole solve is saved.
-    if would_grow(snapshot, policy, rights.growing):
-        plan = solve(snapshot, policy)
+    if rule is not solve or would_grow(snapshot, policy, rights.growing):
+        plan = rule(snapshot, policy)
         targets = targets_of(snapshot, plan)
         if any(targets[key].replicas > have for key, have in rights.growing.items()):
             return plan
-    return solve(replace(snapshot, ceilings=rights.standing), policy)
+    return rule(replace(snapshot, ceilings=rights.standing), policy)
 
 
 def targets_of(snapshot: Snapshot, plan: Plan) -> dict[JobKey, Grant]:

@@ -1,0 +1,125 @@
+"""A plan made step by step, for rules that are no program: what a job has, what it may have next, whether that fits.
+
+Rows (quotas, ceilings, capacity) and nodes are the optimizer's own, so that rules differ in their choices alone.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from apportion.model.jobs import Job, JobKey
+from apportion.model.plan import Plan
+from apportion.model.policy import Policy
+from apportion.model.snapshot import Snapshot
+from apportion.optimizer.certificate import smoothed_prices
+from apportion.optimizer.greedy import Ledger, Steps
+from apportion.optimizer.options import promised as promise_of
+from apportion.optimizer.repair import Assignment, Repair
+from apportion.optimizer.sharing import Shared
+from apportion.optimizer.solve import Round
+from apportion.optimizer.stages import promised
+from apportion.optimizer.value import Rates, terms_of
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a job may have: `accelerators` in all, `value` as the objective has it, `rate` over the job's reference."""
+
+    column: int
+    flavor: str
+    replicas: int
+    accelerators: float
+    value: float
+    rate: float
+
+
+class Filling:
+    """Starts from what running jobs were promised, and only ever gives more."""
+
+    def __init__(self, snapshot: Snapshot, policy: Policy) -> None:
+        self.snapshot = snapshot
+        self._round = Round(snapshot, policy)
+        found = self._round.found
+        self._problem, x = promised(found, self._round.limits, self._round.solvers, policy.solver.gap)
+        self._repair = Repair(snapshot, self._round.ground, self._problem)
+        kept = self._repair.assign(x)
+        self._assigned, self._placer = self._repair.cut(kept, self._repair.place(kept))
+        self._ledger = Ledger(self._problem, self._repair.counts(self._assigned))
+        self._taken: list[tuple[JobKey, int]] = []
+        self._groups = {job.key: at for at, group in enumerate(found.groups) for job in group.members}
+        self._accelerators = Steps(self._problem).accelerators
+        self._known: dict[int, tuple[Offer, ...]] = {}
+        self.jobs: tuple[Job, ...] = tuple(job for group in found.groups for job in group.members)
+
+    def now(self, job: Job) -> Offer | None:
+        """What the job has so far; None: nothing."""
+        column = self._assigned[job.key]
+        return next((offer for offer in self._all(job) if offer.column == column), None)
+
+    def next(self, job: Job) -> Iterator[Offer]:
+        """More of the flavor that it has, or of any if it has nothing: the fewest replicas first, then the best."""
+        have = self.now(job)
+        for offer in self._all(job):
+            if have is None or (offer.flavor == have.flavor and offer.replicas > have.replicas):
+                yield offer
+
+    def take(self, job: Job, offer: Offer) -> bool:
+        """Give it to the job; False, and nothing changed, where a row or the nodes forbid it."""
+        column, have = self._assigned[job.key], self.now(job)
+        if not self._ledger.take(offer.column, column):
+            return False
+        if not self._placer.add(job.key, offer.flavor, offer.replicas - (have.replicas if have else 0)):
+            self._ledger.give_back(offer.column, column)
+            return False
+        self._assigned[job.key] = offer.column
+        self._taken.append((job.key, column))
+        return True
+
+    def fill(self) -> None:
+        """Every step that is left, the most valuable per accelerator first."""
+        self._settle()
+        self._placer = self._repair.fill(self._assigned, self._placer)
+
+    def plan(self, name: str) -> Plan:
+        """With the bound that prices prove of the objective: how far a rule is from the best is part of its plan."""
+        self._settle()
+        x = self._repair.counts(self._assigned)
+        prices = smoothed_prices(self._problem)
+        bound = self._problem.bound(prices) if len(self._problem.value) else 0.0
+        value = float(self._problem.value @ x)
+        best = Shared(x, value, max(bound, value), prices, np.zeros(0, dtype=np.int64))
+        self._round.solvers.used = name
+        assignment = Assignment(self._assigned, x, tuple(sorted(self._placer.unplaced)), resolved=True)
+        return self._round.plan_of(self._problem, best, assignment, self._round.found, 0.0)
+
+    def _settle(self) -> None:
+        """Placing again from nothing might put pods elsewhere and fail: the last step is given back until it does
+        not."""
+        if not self._taken:
+            return
+        self._placer = self._repair.place(self._assigned)
+        while self._taken and self._repair.failed(self._assigned, self._placer):
+            key, column = self._taken.pop()
+            self._ledger.give_back(self._assigned[key], column)
+            self._assigned[key] = column
+            self._placer = self._repair.place(self._assigned)
+        self._taken.clear()
+
+    def _all(self, job: Job) -> tuple[Offer, ...]:
+        group = self._groups[job.key]
+        if group not in self._known:
+            self._known[group] = tuple(sorted(self._offers(group), key=lambda offer: (offer.replicas, -offer.value)))
+        return self._known[group]
+
+    def _offers(self, group: int) -> Iterator[Offer]:
+        columns, job = self._problem.options.columns, self._problem.options.groups[group].like
+        populated = frozenset(node.flavor for node in self.snapshot.nodes if node.flavor is not None)
+        rates = Rates(job, self.snapshot.flavors, populated)
+        least = promise_of(job, terms_of(self.snapshot, job))
+        for at in range(int(columns.start[group]), int(columns.start[group + 1])):
+            if not self._problem.offered[at] and columns.replicas[at] >= least:
+                continue
+            flavor, replicas = self.snapshot.flavors[int(columns.flavor[at])].name, int(columns.replicas[at])
+            rate = rates.base(replicas) * rates.speed(flavor)
+            yield Offer(at, flavor, replicas, float(self._accelerators[at]), float(self._problem.value[at]), rate)
