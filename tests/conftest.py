@@ -14,8 +14,8 @@ from controlplane.components import Options
 from controlplane.plane import Plane
 from tools import missing
 
-PLANE_TESTS = re.compile(r"^tests/controlplane/|\[real(-[^]]*)?\]$")
-"""Those of that folder, and those of other folders that are for the sandbox and for the real control plane."""
+PLANE_TESTS = re.compile(r"^tests/(controlplane|image)/|\[real(-[^]]*)?\]$")
+"""Those of these folders, and those of others that are for the sandbox and for the real control plane."""
 # Tests wait for pods to leave a node that is not ready.
 OPTIONS = Options(not_ready_seconds=1)
 
