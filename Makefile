@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: demo test setup lint types layers unit controlplane generate bench bench-cluster sbom pins clean
+.PHONY: demo test setup lint types layers unit controlplane namespaced generate bench bench-cluster sbom pins clean
 
 demo: setup
 	@$(BIN)/apportion demo
@@ -39,6 +39,10 @@ test: lint types layers unit
 
 controlplane: setup
 	PYTHONPATH=tests $(BIN)/python -m controlplane build
+
+# All of tests/integration on the real control plane, with operators that may write in one namespace only.
+namespaced: setup
+	$(BIN)/python -m pytest tests/integration -k real --namespaced --all-on-real
 
 generate: setup
 	$(BIN)/apportion crds --output crds

@@ -24,6 +24,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--all-on-real", action="store_true", help="run on the real control plane also what takes too long for each run"
     )
+    parser.addoption(
+        "--namespaced",
+        action="store_true",
+        help="tests/integration on the real control plane with operators of one namespace, that may write nowhere else",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
