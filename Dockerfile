@@ -1,4 +1,5 @@
 # The operator's image: non-root, no shell needed, nothing writable but /tmp (the solver's files).
+# tests/image follows these steps and runs the result.
 #
 #   docker build -t apportion:0.1.0 .
 
@@ -13,8 +14,7 @@ RUN /opt/apportion/bin/python -c "import tomllib; print(*tomllib.load(open('pypr
 COPY operator operator
 RUN /opt/apportion/bin/pip wheel --no-cache-dir --disable-pip-version-check --no-deps --wheel-dir /wheels . \
  && /opt/apportion/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps /wheels/*.whl \
- && /opt/apportion/bin/pip uninstall --yes --disable-pip-version-check pip \
- && /opt/apportion/bin/python -m compileall -q /opt/apportion/lib
+ && /opt/apportion/bin/pip uninstall --yes --disable-pip-version-check setuptools pip
 
 FROM python:3.11-slim
 LABEL org.opencontainers.image.title="apportion" \

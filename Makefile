@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: demo test setup lint types layers unit controlplane generate bench bench-cluster pins clean
+.PHONY: demo test setup lint types layers unit controlplane namespaced generate bench bench-cluster sbom pins clean
 
 demo: setup
 	@$(BIN)/apportion demo
@@ -40,6 +40,10 @@ test: lint types layers unit
 controlplane: setup
 	PYTHONPATH=tests $(BIN)/python -m controlplane build
 
+# All of tests/integration on the real control plane, with operators that may write in one namespace only.
+namespaced: setup
+	$(BIN)/python -m pytest tests/integration -k real --namespaced --all-on-real
+
 generate: setup
 	$(BIN)/apportion crds --output crds
 	$(BIN)/apportion crds --output helm/apportion/files/crds
@@ -53,6 +57,10 @@ bench: setup
 
 bench-cluster: setup
 	PYTHONPATH=tests $(BIN)/python -m bench cluster $(CLUSTER)
+
+# What is in the image, in CycloneDX: see CONTRIBUTING.md.
+sbom: setup
+	PYTHONPATH=tests $(BIN)/python -m image sbom dist/apportion.cdx.json
 
 pins: setup
 	$(BIN)/python -m pip freeze --exclude apportion | sed "1i # Every version that \`make test\` uses, pinned; \`make pins\` writes it anew." > requirements-dev.txt

@@ -14,8 +14,8 @@ from controlplane.components import Options
 from controlplane.plane import Plane
 from tools import missing
 
-PLANE_TESTS = re.compile(r"^tests/controlplane/|\[real(-[^]]*)?\]$")
-"""Those of that folder, and those of other folders that are for the sandbox and for the real control plane."""
+PLANE_TESTS = re.compile(r"^tests/(controlplane|image)/|\[real(-[^]]*)?\]$")
+"""Those of these folders, and those of others that are for the sandbox and for the real control plane."""
 # Tests wait for pods to leave a node that is not ready.
 OPTIONS = Options(not_ready_seconds=1)
 
@@ -23,6 +23,11 @@ OPTIONS = Options(not_ready_seconds=1)
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--all-on-real", action="store_true", help="run on the real control plane also what takes too long for each run"
+    )
+    parser.addoption(
+        "--namespaced",
+        action="store_true",
+        help="tests/integration on the real control plane with operators of one namespace, that may write nowhere else",
     )
 
 

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import sys
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -17,8 +19,9 @@ def missing(reason: str) -> NoReturn:
 
 
 def tool(name: str) -> str:
-    """The path of a program: what $NAME says, or from the PATH; Helm is built where Go is."""
-    found = os.environ.get(name.upper()) or shutil.which(name)
+    """The path of a program: what $NAME says, beside this Python, or from the PATH; Helm is built where Go is."""
+    beside = shutil.which(name, path=str(Path(sys.executable).parent))
+    found = os.environ.get(name.upper()) or beside or shutil.which(name)
     if found:
         return found
     if name == "helm" and not programs.why_not(programs.HELM_PROGRAM):

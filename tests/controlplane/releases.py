@@ -4,8 +4,12 @@ import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from controlplane.plane import Plane
+from tools import tool
 
 CHART = Path(__file__).parents[2] / "helm" / "apportion"
 
@@ -41,6 +45,14 @@ class Release:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         return str(done.stdout)
+
+
+def rendered(*settings: str) -> list[dict[str, Any]]:
+    """The chart's objects, under the names that manifests/install.yaml has."""
+    command = [tool("helm"), "template", "apportion", str(CHART), "--namespace", "apportion-system", *_set(settings)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return [document for document in yaml.safe_load_all(done.stdout) if document]
 
 
 def _set(settings: tuple[str, ...]) -> list[str]:

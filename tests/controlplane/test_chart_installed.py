@@ -81,6 +81,7 @@ async def test_jobs_go_on_through_upgrade_rollback_and_uninstall(
         await cluster.submit("job", (1, 3))
         before = await cluster.expect("job", phase="Running", granted=3)
         uids = await cluster.uids("job")
+        untouched = (await cluster.get("Deployment", "job"))["metadata"]["generation"]
         for change in (lambda: release.upgrade(OWN, "podLabels.version=two"), release.rollback):
             await asyncio.to_thread(change)
             operator.stop()
@@ -91,6 +92,7 @@ async def test_jobs_go_on_through_upgrade_rollback_and_uninstall(
             after = await cluster.expect("job", phase="Running", granted=3)
             assert after["status"]["admission"] == before["status"]["admission"]
             assert await cluster.uids("job") == uids
+            assert (await cluster.get("Deployment", "job"))["metadata"]["generation"] == untouched
     finally:
         operator.stop()
         await asyncio.to_thread(release.uninstall)

@@ -7,18 +7,19 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from apportion.kube.client import Api, connect
-from apportion.kube.kinds import DEPLOYMENT, JOB, POD
+from apportion.kube.kinds import DEPLOYMENT, JOB, LEASE, POD
 from apportion.kube.preflight import problems
 from controlplane.plane import Plane
 from controlplane.releases import Release
-from integration.cluster import Cluster, cluster_on
-from integration.manifests import deployment, namespace, training_job
-from integration.operator_process import Operator, is_ready
-from integration.real_plane import RealPlane
+from integration.cluster import Cluster, cluster_on, operating
+from integration.manifests import ROLE, SYSTEM, deployment, namespace, training_job
+from integration.operator_process import Operator, is_ready, leads
+from integration.real_plane import OPERATOR, WATCHED, RealPlane
 from integration.waiting import until
 
 CUSTOM = "apportion.dev"
@@ -35,11 +36,16 @@ RIGHTS = [
     *(("patch", CUSTOM, f"{kind}/status") for kind in ("trainingjobs", "queues", "allocationpolicies")),
 ]
 FINALIZERS = ("update", CUSTOM, "trainingjobs/finalizers")
+COORDINATION = "coordination.k8s.io"
+LEASES = [(verb, COORDINATION, "leases") for verb in ("create", "get", "update")]
 
 
-@pytest.fixture
-def plane(real_plane: Plane, tmp_path: Path) -> Iterator[RealPlane]:
-    plane = RealPlane(tmp_path, real_plane)
+@pytest.fixture(params=[False, True], ids=["everywhere", "namespaced"])
+def plane(request: pytest.FixtureRequest, real_plane: Plane, tmp_path: Path) -> Iterator[RealPlane]:
+    """As the chart installs it at its default values, and with `watchNamespaces`."""
+    if request.param:
+        request.getfixturevalue("helm")
+    plane = RealPlane(tmp_path, real_plane, (WATCHED,) if request.param else ())
     plane.start()
     yield plane
     plane.stop()
@@ -54,56 +60,81 @@ def without(plane: RealPlane, right: tuple[str, str, str]) -> Iterator[None]:
         plane.give_rights_back()
 
 
-async def test_the_operator_names_each_right_that_it_lacks(plane: RealPlane) -> None:
-    """It is not ready then; tests/integration/test_operator_start.py has it as a process."""
-    async with await connect(str(plane.operators_kubeconfig)) as api:
-        await until(lambda: settled(api), "the chart's rights are enough")
-        for right in RIGHTS:
-            verb, group, resource = right
-            name = f"{verb} {resource}" + (f".{group}" if group else "")
-            with without(plane, right):
-
-                async def named(name: str = name) -> bool:
-                    return [f"this identity may not {name}: see the chart's rbac.yaml"] == await problems(api)
-
-                await until(named, f"it says that it may not {name}")
-            await until(lambda: settled(api), f"{name} is given back")
-
-
-async def settled(api: Api) -> bool:
-    return not await problems(api)
-
-
-async def test_the_table_has_every_right_of_the_role(plane: RealPlane) -> None:
-    rules = plane.role()["rules"]
-    held = {
+def held(role: Any) -> set[tuple[str, str, str]]:
+    return {
         (verb, group, resource)
-        for rule in rules
+        for rule in role["rules"]
         for verb in rule["verbs"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
     }
-    assert held == {*RIGHTS, FINALIZERS}
 
 
-async def test_without_the_right_on_finalizers_no_deployment_gets_an_owner(plane: RealPlane, tmp_path: Path) -> None:
+async def test_the_operator_names_each_right_that_it_lacks(plane: RealPlane) -> None:
+    """It is not ready then; tests/integration/test_operator_start.py has it as a process."""
+    roles = plane.roles()
+    bound = {right: space for space in plane.watched for right in held(roles[ROLE.path(space, OPERATOR)])}
+    async with await connect(str(plane.operators_kubeconfig)) as api:
+        await until(lambda: settled(plane, api), "the chart's rights are enough")
+        for right in RIGHTS:
+            verb, group, resource = right
+            where = f" in namespace {bound[right]}" if right in bound else ""
+            name = f"{verb} {resource}" + (f".{group}" if group else "") + where
+            with without(plane, right):
+
+                async def named(name: str = name) -> bool:
+                    told = await problems(api, plane.watched)
+                    return [f"this identity may not {name}: see the chart's rbac.yaml"] == told
+
+                await until(named, f"it says that it may not {name}")
+            await until(lambda: settled(plane, api), f"{name} is given back")
+
+
+async def settled(plane: RealPlane, api: Api) -> bool:
+    return not await problems(api, plane.watched)
+
+
+async def test_the_table_has_every_right_of_the_roles_and_none_is_given_twice(plane: RealPlane) -> None:
+    roles = [held(role) for role in plane.roles().values()]
+    assert set().union(*roles) == {*RIGHTS, FINALIZERS, *LEASES}
+    assert sum(map(len, roles)) == len(RIGHTS) + 1 + len(LEASES)
+
+
+async def test_without_the_right_on_finalizers_no_deployment_gets_an_owner(plane: RealPlane) -> None:
     """The API server runs with OwnerReferencesPermissionEnforcement."""
-    operator = Operator(plane.operators_kubeconfig, tmp_path)
     with without(plane, FINALIZERS):
-        operator.start()
-        try:
-            await is_ready(operator)
-            async with cluster_on(plane, operator) as cluster:
-                await cluster.nodes()
-                await cluster.submit("job")
-                await cluster.expect("job", degraded="WorkloadRefused", says="cannot set blockOwnerDeletion")
-        finally:
-            operator.stop()
+        async with cluster_on(plane) as cluster, operating(cluster):
+            await cluster.nodes()
+            await cluster.submit("job")
+            await cluster.expect("job", degraded="WorkloadRefused", says="cannot set blockOwnerDeletion")
+
+
+@pytest.mark.parametrize("verb", ["get", "create", "update"])
+@pytest.mark.parametrize("plane", [False], indirect=True, ids=["everywhere"])
+async def test_without_a_right_on_its_lease_no_operator_leads_and_it_says_why(plane: RealPlane, verb: str) -> None:
+    """It creates one where there is none, and updates one that is there. Its Role is the same in either mode."""
+    async with cluster_on(plane) as cluster:
+        if verb == "create":
+            await cluster.api.request("DELETE", LEASE.path(SYSTEM, "apportion"))
+        else:
+            async with operating(cluster):
+                pass
+        await cluster.nodes()
+        await cluster.submit("job")
+        with without(plane, (verb, COORDINATION, "leases")):
+            async with operating(cluster, ready=False) as operator:
+                await cluster.until(lambda: f'cannot {verb} resource "leases"' in operator.log(), "the log says why")
+                assert await leads(operator, 0.0)
+                assert "status" not in await cluster.get("TrainingJob", "job")
+                plane.give_rights_back()
+                await cluster.expect("job", phase="Running", granted=1)
 
 
 @pytest.fixture
-async def narrow(real_plane: Plane, plane: RealPlane, helm: Path, tmp_path: Path) -> AsyncIterator[tuple[Cluster, str]]:
-    """An operator that the chart installed for one namespace, and another namespace."""
+async def narrow(real_plane: Plane, helm: Path, tmp_path: Path) -> AsyncIterator[tuple[Cluster, str]]:
+    """An operator that Helm installed for one namespace, and another namespace."""
+    plane = RealPlane(tmp_path, real_plane)
+    plane.start()
     async with cluster_on(plane) as cluster:
         other = f"other-{cluster.token}"
         await cluster.api.request("POST", "/api/v1/namespaces", body=namespace(other))
@@ -126,6 +157,7 @@ async def narrow(real_plane: Plane, plane: RealPlane, helm: Path, tmp_path: Path
             # An operator of a later test would look after what is left in it.
             await cluster.api.request("DELETE", f"/api/v1/namespaces/{other}")
             await until(lambda: nothing_in(cluster, other), "the other namespace is empty")
+    plane.stop()
 
 
 async def nothing_in(cluster: Cluster, space: str) -> bool:

@@ -46,7 +46,7 @@ class Cluster:
 
     @property
     def namespace(self) -> str:
-        return f"team-{self.token}"
+        return self.plane.watched[0] if self.plane.watched else f"team-{self.token}"
 
     @property
     def product(self) -> str:
@@ -280,7 +280,12 @@ class Cluster:
     # --- life --------------------------------------------------------------------------------------------------------
 
     async def settle_in(self) -> None:
-        await self.api.request("POST", "/api/v1/namespaces", {}, namespace(self.namespace))
+        if self.plane.watched:
+            # It is there, and other tests were in it.
+            self.plane.do(self.plane.wire.log.clear)
+            await self.api.request("DELETE", kinds.EVENT.path(self.namespace))
+        else:
+            await self.api.request("POST", "/api/v1/namespaces", {}, namespace(self.namespace))
 
         async def admits_pods() -> bool:
             return await self.get("ServiceAccount", "default") is not None
@@ -327,7 +332,9 @@ async def operating(
     cluster: Cluster, *options: str, ready: bool = True, lease_seconds: float = 2
 ) -> AsyncIterator[Operator]:
     """An operator of the test's own, through the proxy."""
-    operator = Operator(cluster.plane.operators_kubeconfig, cluster.plane.folder, *options, lease_seconds=lease_seconds)
+    plane = cluster.plane
+    words = (*plane.operator_options, *options)
+    operator = Operator(plane.operators_kubeconfig, plane.folder, *words, lease_seconds=lease_seconds)
     cluster.operators.append(operator)
     operator.start()
     try:

@@ -13,7 +13,7 @@ from integration.bare_client import Api
 from integration.cluster import Cluster, cluster_on
 from integration.operator_process import is_ready
 from integration.plane import ControlPlane
-from integration.real_plane import RealPlane
+from integration.real_plane import WATCHED, RealPlane
 from integration.sandbox_plane import SandboxPlane
 from integration.stage import MakePlane, Stage
 
@@ -26,7 +26,11 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     real = request.param == "real"
     make: MakePlane = SandboxPlane
     if real:
-        make = partial(RealPlane, plane=request.getfixturevalue("real_plane"))
+        watched: tuple[str, ...] = ()
+        if request.config.getoption("namespaced"):
+            request.getfixturevalue("helm")
+            watched = (WATCHED,)
+        make = partial(RealPlane, plane=request.getfixturevalue("real_plane"), watched=watched)
     stage = Stage(tmp_path_factory.mktemp(f"shared-{request.param}"), make, single=real)
     yield stage
     stage.close()

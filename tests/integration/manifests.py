@@ -24,7 +24,11 @@ SERVICE_ACCOUNT = Kind("ServiceAccount", "", "v1", "serviceaccounts")
 DEFINITION = Kind(
     "CustomResourceDefinition", "apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False
 )
-CLUSTER_ROLE = Kind("ClusterRole", "rbac.authorization.k8s.io", "v1", "clusterroles", namespaced=False)
+RBAC = "rbac.authorization.k8s.io"
+CLUSTER_ROLE = Kind("ClusterRole", RBAC, "v1", "clusterroles", namespaced=False)
+CLUSTER_ROLE_BINDING = Kind("ClusterRoleBinding", RBAC, "v1", "clusterrolebindings", namespaced=False)
+ROLE = Kind("Role", RBAC, "v1", "roles")
+ROLE_BINDING = Kind("RoleBinding", RBAC, "v1", "rolebindings")
 
 
 def namespace(name: str) -> Obj:

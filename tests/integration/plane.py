@@ -58,6 +58,9 @@ def _expired() -> web.Response:
 class ControlPlane(ABC):
     """An API server and a proxy before it, in a thread of their own. Operators go through the proxy, tests do not."""
 
+    watched: tuple[str, ...] = ()
+    """The namespaces that operators look after, and the only ones in which they may write; (): all."""
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.operators_kubeconfig = folder / "kubeconfig-operator"
@@ -147,6 +150,13 @@ class ControlPlane(ABC):
         async with self.open() as self.wire:
             self._opened.set_result(None)
             await self._stop.wait()
+
+    # --- operators ---------------------------------------------------------------------------------------------------
+
+    @property
+    def operator_options(self) -> list[str]:
+        """What each operator's command line needs."""
+        return [f"--watch-namespace={name}" for name in self.watched]
 
     # --- the wire between it and the operators -----------------------------------------------------------------------
 

@@ -13,28 +13,38 @@ from typing import Any
 import yaml
 
 from apportion.kube.client import Api, connect
-from apportion.kube.kinds import NODE, POD
+from apportion.kube.kinds import NAMESPACE, NODE, POD, PRIORITY_CLASS
 from controlplane.nodes import played_by_kwok
 from controlplane.plane import Plane
-from integration.manifests import CLUSTER_ROLE, DEFINITION, MERGE_PATCH, SYSTEM, Obj, readiness
+from controlplane.releases import rendered
+from integration.manifests import (
+    CLUSTER_ROLE,
+    CLUSTER_ROLE_BINDING,
+    DEFINITION,
+    MERGE_PATCH,
+    ROLE,
+    ROLE_BINDING,
+    SERVICE_ACCOUNT,
+    SYSTEM,
+    Obj,
+    namespace,
+    readiness,
+)
 from integration.plane import ControlPlane, Wire
 from integration.reading import condition
 from integration.waiting import until
 
 INSTALL = Path(__file__).parents[2] / "manifests" / "install.yaml"
 APPLY_PATCH = "application/apply-patch+yaml"
-RBAC = "/apis/rbac.authorization.k8s.io/v1"
 OPERATOR = "apportion"
-COLLECTIONS = {
-    "Namespace": "/api/v1/namespaces",
-    "ServiceAccount": f"/api/v1/namespaces/{SYSTEM}/serviceaccounts",
-    "PriorityClass": "/apis/scheduling.k8s.io/v1/priorityclasses",
-    "CustomResourceDefinition": DEFINITION.path(),
-    "ClusterRole": CLUSTER_ROLE.path(),
-    "ClusterRoleBinding": f"{RBAC}/clusterrolebindings",
-    "Role": f"{RBAC}/namespaces/{SYSTEM}/roles",
-    "RoleBinding": f"{RBAC}/namespaces/{SYSTEM}/rolebindings",
-}
+WATCHED = "team-watched"
+"""Where tests are of operators that watch one namespace only."""
+INSTALLED = {
+    kind.name: kind
+    for kind in (
+        NAMESPACE, SERVICE_ACCOUNT, PRIORITY_CLASS, DEFINITION, CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING,
+    )
+}  # fmt: skip
 """What of the chart matters to an operator that runs as a local process; its Deployment is none of it."""
 REPORTED = "sandbox.apportion.dev/reported"
 """Keeps KWOK from setting a node's conditions right: see stages.yaml."""
@@ -43,10 +53,11 @@ REPORTED = "sandbox.apportion.dev/reported"
 class RealPlane(ControlPlane):
     """A proxy of its own before the plane that all share."""
 
-    def __init__(self, folder: Path, plane: Plane) -> None:
+    def __init__(self, folder: Path, plane: Plane, watched: tuple[str, ...] = ()) -> None:
         super().__init__(folder)
+        self.watched = watched
         self._plane = plane
-        self._rules: list[Any] = []
+        self._rules: dict[str, list[Obj]] = {}
 
     @property
     def url(self) -> str:
@@ -60,7 +71,7 @@ class RealPlane(ControlPlane):
     async def open(self) -> AsyncIterator[Wire]:
         async with await connect(str(self.kubeconfig)) as api:
             known = await _definitions(api)
-            await _install(api)
+            await _install(api, self.watched)
             if known != await _definitions(api):
                 await asyncio.to_thread(self._plane.restart_controllers)
         access = self._plane.admin.of_service_account(SYSTEM, OPERATOR)
@@ -70,18 +81,23 @@ class RealPlane(ControlPlane):
             yield wire
 
     def take_rights_away(self, *rights: tuple[str, str, str]) -> None:
-        self._rules = self._rules or self.role()["rules"]
-        self._rule([rest for rule in self._rules for rest in _without(rule, rights)])
+        self._rules = self._rules or {path: role["rules"] for path, role in self.roles().items()}
+        for path, rules in self._rules.items():
+            self._rule(path, [rest for rule in rules for rest in _without(rule, rights)])
 
     def give_rights_back(self) -> None:
-        self._rule(self._rules)
+        for path, rules in self._rules.items():
+            self._rule(path, rules)
 
-    def role(self) -> Any:
-        """The ClusterRole of the operators, as it stands."""
-        return self._plane.admin.request("GET", CLUSTER_ROLE.path(name=OPERATOR))
+    def roles(self) -> dict[str, Any]:
+        """What the chart allows the operators, as it stands, by path: everywhere, on the Lease, where they watch."""
+        paths = [CLUSTER_ROLE.path(name=OPERATOR), ROLE.path(SYSTEM, f"{OPERATOR}-leader")]
+        paths += [ROLE.path(space, OPERATOR) for space in self.watched]
+        return {path: self._plane.admin.request("GET", path) for path in paths}
 
-    def _rule(self, rules: list[Obj]) -> None:
-        self._plane.admin.request("PUT", CLUSTER_ROLE.path(name=OPERATOR), {**self.role(), "rules": rules})
+    def _rule(self, path: str, rules: list[Obj]) -> None:
+        role = self._plane.admin.request("GET", path)
+        self._plane.admin.request("PUT", path, {**role, "rules": rules})
 
     def forget_history(self) -> None:
         """etcd forgets; the API server's own window, which only a restart would empty, is hidden by the proxy: after a
@@ -109,13 +125,18 @@ class RealPlane(ControlPlane):
             await api.request("PATCH", POD.path(*place, "status"), query, body, MERGE_PATCH)
 
 
-async def _install(api: Api) -> None:
-    """What the chart installs. Also after a test that took some of it away."""
+async def _install(api: Api, watched: tuple[str, ...]) -> None:
+    """What the chart installs. Also after a test that took some of it away, or one that had it for other namespaces."""
     query = {"fieldManager": "installer", "force": "true"}
-    for manifest in yaml.safe_load_all(INSTALL.read_text()):
-        if manifest and manifest["kind"] in COLLECTIONS:
-            path = f"{COLLECTIONS[manifest['kind']]}/{manifest['metadata']['name']}"
-            await api.request("PATCH", path, query, manifest, APPLY_PATCH)
+    manifests = [each for each in yaml.safe_load_all(INSTALL.read_text()) if each]
+    if watched:
+        # The chart needs these to be there; the file has its own namespace, which the chart has not.
+        spaces = [namespace(name) for name in watched]
+        manifests = [*manifests[:1], *spaces, *rendered(f"watchNamespaces={{{','.join(watched)}}}")]
+    for manifest in manifests:
+        kind, meta = INSTALLED.get(manifest["kind"]), manifest["metadata"]
+        if kind is not None:
+            await api.request("PATCH", kind.path(meta.get("namespace", ""), meta["name"]), query, manifest, APPLY_PATCH)
 
     async def established() -> bool:
         found = (await api.get(DEFINITION.path()))["items"]
@@ -134,4 +155,4 @@ def _without(rule: Obj, rights: tuple[tuple[str, str, str], ...]) -> Iterator[Ob
         for resource in rule["resources"]:
             verbs = [verb for verb in rule["verbs"] if (verb, group, resource) not in rights]
             if verbs:
-                yield {"apiGroups": [group], "resources": [resource], "verbs": verbs}
+                yield {**rule, "apiGroups": [group], "resources": [resource], "verbs": verbs}

@@ -2,18 +2,12 @@
 
 import asyncio
 import json
-import shutil
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
 
 from apportion.sandbox import container, deployment, gpu_node
-
-BESIDE = Path(sys.executable).parent / "kubectl"
-KUBECTL = str(BESIDE) if BESIDE.exists() else shutil.which("kubectl")
-pytestmark = pytest.mark.skipif(KUBECTL is None, reason="needs kubectl")
+from tools import tool
 
 CRD = """
 apiVersion: apiextensions.k8s.io/v1
@@ -56,7 +50,7 @@ class Kubectl:
     async def start(self, *words, **options):
         pipe = asyncio.subprocess.PIPE
         return await asyncio.create_subprocess_exec(
-            KUBECTL, *words, stdin=pipe, stdout=pipe, stderr=pipe, env=self.environment, **options
+            tool("kubectl"), *words, stdin=pipe, stdout=pipe, stderr=pipe, env=self.environment, **options
         )
 
     async def __call__(self, line, given="", code=0):

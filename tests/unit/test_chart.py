@@ -22,6 +22,7 @@ from apportion.api.reference import reference_pages
 from apportion.config import Settings
 from apportion.kube.preflight import RIGHTS
 from apportion.metrics import Metrics
+from controlplane.releases import rendered
 from tools import tool
 
 ROOT = Path(__file__).parents[2]
@@ -34,14 +35,6 @@ ALERTS = [
     rule for group in yaml.safe_load((CHART / "files/alerts.yaml").read_text())["groups"] for rule in group["rules"]
 ]
 DASHBOARD = json.loads((CHART / "files/dashboard.json").read_text())
-
-
-def rendered(*settings: str) -> list[dict[str, Any]]:
-    flags = [flag for setting in settings for flag in ("--set", setting)]
-    command = [tool("helm"), "template", "apportion", str(CHART), "--namespace", "apportion-system", *flags]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return [document for document in yaml.safe_load_all(done.stdout) if document]
 
 
 def of_kind(documents: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:

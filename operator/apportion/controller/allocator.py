@@ -20,7 +20,7 @@ from apportion.kube.kinds import Kind
 from apportion.kube.raw import text
 from apportion.kube.reports import report, transitions
 from apportion.metrics import Metrics, RoundTimes
-from apportion.model.plan import Decision
+from apportion.model.plan import Decision, Plan
 from apportion.model.policy import Policy
 from apportion.model.snapshot import Snapshot
 from apportion.planner import decide
@@ -48,6 +48,7 @@ class Allocator:
     progressed_at: float = field(default=0.0, init=False)
     _last: tuple[Snapshot, Policy] | None = field(default=None, init=False)
     _again_at: float | None = field(default=None, init=False)
+    _told: tuple[str, ...] = field(default=(), init=False)
 
     def __post_init__(self) -> None:
         self.dirty = Debounce(self.settings.quiet_seconds, self.settings.longest_seconds, self.monotonic)
@@ -133,6 +134,7 @@ class Allocator:
         self.metrics.observe(snapshot, decision, times)
         if decision.plan.method not in policy.solver.methods[:1]:
             self.metrics.fallback(decision.plan.method)
+            self._tell_why(decision.plan)
         self._last = (snapshot, policy)
         self._look_again(decision.recheck_after)
         self._mend(done)
@@ -150,6 +152,12 @@ class Allocator:
 
     def _pages(self, kind: Kind) -> AsyncIterator[list[Any]]:
         return self.api.pages(kind, kinds.places(kind, self.settings.watch_namespaces))
+
+    def _tell_why(self, plan: Plan) -> None:
+        """What the solvers before the one that made the plan failed of; the same is not said again each round."""
+        if plan.warnings and plan.warnings != self._told:
+            log.warning("the first solver failed, the plan is that of %s: %s", plan.method, "; ".join(plan.warnings))
+        self._told = plan.warnings
 
     def _is_news(self, snapshot: Snapshot, policy: Policy) -> bool:
         """Unchanged input is not decided again before time alone could matter."""

@@ -21,6 +21,7 @@ logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
 Take = Callable[[Kind, Any, bool], None]
 
 LONGEST_END_SECONDS = 1.0
+PEER = "apportion"
 
 
 class _NoDiff(kopf.DiffBaseStorage):  # type: ignore[misc]
@@ -152,6 +153,8 @@ class _Kopf:
             clusterwide=everywhere,
             namespaces=self._namespaces,
             standalone=True,
+            # Without one kopf makes it of the user's name, and the user of a container has none: it would never start.
+            identity=PEER,
             stop_flag=self._stop,
         )
         # Not `run_tasks`: where one watch fails it lets the others go on for 5 s without their session and their login,
