@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from apportion.model.eligibility import accepts
+from apportion.model.eligibility import accepts, current_grant
 from apportion.model.flavors import Flavor
 from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import Grant
 from apportion.model.policy import Policy
 from apportion.model.snapshot import Snapshot, Terms
+from apportion.optimizer import survivors
 from property.brute_force import job_value
 
 Counts = tuple[int, ...]
@@ -52,13 +53,34 @@ def value_of(snapshot: Snapshot, policy: Policy, grants: Mapping[JobKey, Grant])
 
 
 def best_of(snapshot: Snapshot, policy: Policy) -> Best:
-    """The best of the whole snapshot. As in the program a job with a grant keeps its minimum, and all pods may move."""
+    """The best of the whole snapshot. A job with a grant keeps its minimum.
+
+    Pods that run stay where they are: of a job that shrinks those that the ReplicaSet's ranking keeps.
+    """
     return _Search(snapshot, policy).best()
 
 
 def _gain(snapshot: Snapshot, policy: Policy, job: Job, flavor: Flavor, replicas: int) -> float:
     worth, growth = job_value(snapshot, policy, job, flavor, replicas)
     return growth if snapshot.terms.get(job.key, Terms()).keeps else worth + growth
+
+
+@dataclass(frozen=True)
+class _Option:
+    """What a job may get: new pods of a kind (-1: it waits), and what those that stay hold on each node."""
+
+    kind: int
+    new: int
+    held: tuple[Amounts, ...]
+    gain: float
+
+
+@dataclass(frozen=True)
+class _State:
+    """New pods by kind, and what those that stay leave free on each node."""
+
+    counts: Counts
+    free: tuple[Amounts, ...]
 
 
 class _Search:
@@ -76,34 +98,56 @@ class _Search:
         self._packs = cache(self._pack)
 
     def best(self) -> Best:
-        reached: dict[Counts, tuple[int, float]] = {(0,) * len(self._kinds): (0, 0.0)}
+        reached: dict[_State, tuple[int, float]] = {_State((0,) * len(self._kinds), self._free): (0, 0.0)}
         for job in self._snapshot.jobs:
             options = self._options(job)
-            following: dict[Counts, tuple[int, float]] = {}
-            for counts, (admitted, value) in reached.items():
-                for kind, replicas, gain in options:
-                    there = counts if kind < 0 else (*counts[:kind], counts[kind] + replicas, *counts[kind + 1 :])
-                    new = (admitted + (kind >= 0), value + gain)
-                    known = following.get(there)
-                    if (known is None or new > known) and (known is not None or self._may_pack(there)):
+            following: dict[_State, tuple[int, float]] = {}
+            for state, (admitted, value) in reached.items():
+                for option in options:
+                    there = self._after(state, option)
+                    new = (admitted + (option.kind >= 0), value + option.gain)
+                    if there is not None and new > following.get(there, (-1, 0.0)):
                         following[there] = new
             reached = following
-        for counts, (admitted, value) in sorted(reached.items(), key=lambda item: item[1], reverse=True):
-            if self._packs(counts, self._free):
+        for state, (admitted, value) in sorted(reached.items(), key=lambda item: item[1], reverse=True):
+            if self._packs(state.counts, state.free):
                 return Best(admitted, value)
         raise AssertionError("what must run does not fit")
 
-    def _options(self, job: Job) -> list[tuple[int, int, float]]:
-        """(kind, replicas, gain); kind -1: it waits."""
+    def _after(self, state: _State, option: _Option) -> _State | None:
+        """With the option's pods: those that stay on their nodes, the others counted. None where it does not fit."""
+        if option.kind < 0:
+            return state
+        kind, counts = option.kind, state.counts
+        free = tuple(
+            tuple(have - taken for have, taken in zip(here, held, strict=True)) if any(held) else here
+            for here, held in zip(state.free, option.held, strict=True)
+        )
+        there = _State((*counts[:kind], counts[kind] + option.new, *counts[kind + 1 :]), free)
+        return there if min(map(min, free)) >= 0 and self._may_pack(there) else None
+
+    def _options(self, job: Job) -> list[_Option]:
         keeps = self._snapshot.terms.get(job.key, Terms()).keeps
-        options = [] if keeps else [(-1, 0, 0.0)]
+        nothing = (tuple(0 for _ in self._resources),) * len(self._nodes)
+        options = [] if keeps else [_Option(-1, 0, nothing, 0.0)]
         for flavor in self._accepted(job):
             kind = self._kinds.index(self._kind(job, flavor))
             for replicas in job.steps:
                 gain = _gain(self._snapshot, self._policy, job, flavor, replicas)
                 if keeps or gain > TINY:
-                    options.append((kind, replicas, gain))
+                    held, new = self._staying(job, flavor, replicas)
+                    options.append(_Option(kind, new, held, gain))
         return options
+
+    def _staying(self, job: Job, flavor: Flavor, replicas: int) -> tuple[tuple[Amounts, ...], int]:
+        """What the pods that stay hold, by node, and how many others there must be."""
+        here = {node.name for node in self._nodes if node.flavor == flavor.name}
+        pods = survivors(job, replicas, here) if current_grant(job).flavor == flavor.name else ()
+        held = tuple(
+            tuple(sum(pod.requests.get(name, 0) for pod in pods if pod.node == node.name) for name in self._resources)
+            for node in self._nodes
+        )
+        return held, replicas - len(pods)
 
     def _accepted(self, job: Job) -> list[Flavor]:
         return [flavor for flavor in self._snapshot.flavors if accepts(job, flavor)]
@@ -118,14 +162,15 @@ class _Search:
         )
         return _Kind(tuple(job.requests.get(name, 0) for name in self._resources), nodes, flavor.name)
 
-    def _may_pack(self, counts: Counts) -> bool:
+    def _may_pack(self, state: _State) -> bool:
         """By sums alone: a quick no to most."""
         for flavor in {kind.flavor for kind in self._kinds}:
-            mine = [(kind, count) for kind, count in zip(self._kinds, counts, strict=True) if kind.flavor == flavor]
+            pairs = zip(self._kinds, state.counts, strict=True)
+            mine = [(kind, count) for kind, count in pairs if kind.flavor == flavor]
             nodes = [at for at, node in enumerate(self._nodes) if node.flavor == flavor]
             for column in range(len(self._resources)):
                 wanted = sum(kind.request[column] * count for kind, count in mine)
-                if wanted > sum(max(0, self._free[at][column]) for at in nodes):
+                if wanted > sum(max(0, state.free[at][column]) for at in nodes):
                     return False
         return True
 

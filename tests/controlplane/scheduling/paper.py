@@ -9,7 +9,7 @@ from apportion.kube import kinds
 from apportion.kube.cluster import Cluster
 from apportion.model.eligibility import current_grant, free_now, selects
 from apportion.model.flavors import Node
-from apportion.model.jobs import Job, JobKey, Pod
+from apportion.model.jobs import JobKey, Pod
 from apportion.model.plan import Decision, Grant
 from apportion.model.policy import Policy
 from apportion.model.resources import fits, minus

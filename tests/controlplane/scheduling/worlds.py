@@ -15,7 +15,7 @@ from controlplane.nodes import ZONE, NodeClass
 Obj = dict[str, Any]
 
 CHAIN, OTHERS = (1, 2, 4, 8), (1, 2, 3, 4, 6)
-DEMAND = 1.3  # of the GPUs that are free
+DEMAND = 1.5  # of the GPUs that are free
 ZONES = ("east", "west")
 TAINT = {"key": "reserved", "value": "yes", "effect": "NoSchedule"}
 TOLERATION = {"key": "reserved", "operator": "Exists"}
@@ -80,7 +80,7 @@ class _Drawing:
         self._shapes = list(self._drawn_shapes())
 
     def world(self) -> World:
-        classes = [self._node_class(at) for at in range(self._random.randint(3, 4))]
+        classes = [self._node_class(at) for at in range(self._random.randint(3, 5))]
         nodes = [sort.manifest(f"{self._name}-n{at}") for at, sort in enumerate(classes)]
         foreign, used = self._foreign(classes)
         free = sum(sort.gpus for sort in classes) - used
@@ -143,7 +143,7 @@ class _Drawing:
         draw = self._random
         gpus, cores, memory = draw.choice(self._shapes)
         low = draw.choice((1, 1, 2))
-        high = max(low, draw.randint(1, max(2, 8 // gpus)))
+        high = max(low, draw.randint(1, max(2, 6 // gpus)))
         main = container(GPU, gpus)
         main["resources"]["requests"] = {"cpu": str(cores), "memory": f"{memory}Gi"}
         pod: Obj = {"schedulerName": self._scheduler, "containers": [main]}
