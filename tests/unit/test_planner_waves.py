@@ -76,6 +76,13 @@ def test_what_all_those_ahead_will_take_counts() -> None:
     assert {name: resize.wave for name, resize in found.items()} == {"eight": 0, "four": 1, "two": 1, "one": 1}
 
 
+def test_nodes_where_the_others_do_not_fit_are_safe_from_them() -> None:
+    """Two 6s and a 4 on nodes of 8, 6 and 4: wherever the 6s go, the 4 has its node, so they need not wait for it."""
+    on = (node("h100-0"), node("h100-1", 6), node("h100-2", 4))
+    found = waves(snapshot(job("six", 2, 2, 6), job("four", 1, 1, 4), on=on), six=2, four=1)
+    assert {name: resize.wave for name, resize in found.items()} == {"six": 0, "four": 1}
+
+
 def test_those_with_fewer_nodes_to_go_to_go_first_if_the_others_can_follow() -> None:
     """The wide job could take the plain node, the only one for the narrow ones; they leave it the reserved one."""
     reserved = Taint("reserved")

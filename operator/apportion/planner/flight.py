@@ -1,11 +1,12 @@
 """Pods on their way, and what they may take from each other, wherever the scheduler puts them.
 
-slots(n, h) is how many pods of kind h fit into what is free on node n. A pod o takes at most loss(o, h) = max over
-resources of ceil(o / h) slots of h, never more than the roomiest node has that both may use, and all pods of a kind
-never more than there are on the nodes that both may use. So h finds room in every order if its own pods and all that
-others may take come to no more than its slots. The test is sufficient, not necessary.
+slots(n, h) is how many pods of kind h fit into what is free on node n. On a node that both may use, and where o fits at
+all, a pod o takes at most loss(o, h) = max over resources of ceil(o / h) of the slots of h, and at most slots(n, o) of
+them go there. So many pods o take most on the nodes where each takes most. h finds room in every order if its own pods
+and all that the others may take come to no more than its slots. The test is sufficient, not necessary.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -22,14 +23,6 @@ class Kind:
     nodes: frozenset[str]
 
 
-@dataclass(frozen=True)
-class Slots:
-    """How many pods of a kind fit on some nodes: on all of them, and on the roomiest."""
-
-    total: int
-    roomiest: int
-
-
 def loss(other: Shape, shape: Shape) -> int:
     """Most slots of `shape` that one pod of `other` can take from a node."""
     taken = dict(other)
@@ -42,11 +35,11 @@ class Flight:
 
     free: Mapping[str, Amounts]
     counts: dict[Kind, int] = field(default_factory=dict)
-    _known: dict[tuple[Kind, frozenset[str]], Slots] = field(default_factory=dict)
-    _each: dict[tuple[Kind, Kind], tuple[int, int]] = field(default_factory=dict)
+    _slots: dict[Kind, dict[str, int]] = field(default_factory=dict)
+    _takes: dict[tuple[Kind, Kind], list[tuple[int, int]]] = field(default_factory=dict)
 
     def room_for(self, kind: Kind) -> int:
-        return self._slots(kind, kind.nodes).total
+        return sum(self._room(kind).values())
 
     def join(self, kind: Kind, count: int) -> None:
         self.counts[kind] = self.counts.get(kind, 0) + count
@@ -59,7 +52,7 @@ class Flight:
 
     def holds(self, kind: Kind, counts: Mapping[Kind, int]) -> bool:
         """Would the pods of this kind find room, whatever the others do first?"""
-        left = self._slots(kind, kind.nodes).total - counts.get(kind, 0)
+        left = self.room_for(kind) - counts.get(kind, 0)
         for other, count in counts.items():
             if left < 0:
                 return False
@@ -70,20 +63,38 @@ class Flight:
     def taken(self, kind: Kind, other: Kind, count: int) -> int:
         """Most slots of `kind` that so many pods of `other` can take."""
         pair = kind, other
-        if pair not in self._each:
-            both = kind.nodes & other.nodes
-            slots = self._slots(kind, both) if both else Slots(0, 0)
-            self._each[pair] = min(loss(other.shape, kind.shape), slots.roomiest), slots.total
-        each, most = self._each[pair]
-        return min(count * each, most)
+        if pair not in self._takes:
+            self._takes[pair] = self._taking(kind, other)
+        total = 0
+        for each, pods in self._takes[pair]:
+            total += each * min(count, pods)
+            count -= pods
+            if count <= 0:
+                break
+        return total
 
-    def _slots(self, kind: Kind, nodes: frozenset[str]) -> Slots:
-        key = kind, nodes
-        if key not in self._known:
+    def _taking(self, kind: Kind, other: Kind) -> list[tuple[int, int]]:
+        """(slots of `kind`, how many pods of `other` can take so many), most slots first."""
+        most = loss(other.shape, kind.shape)
+        if not most or kind.nodes.isdisjoint(other.nodes):
+            return []
+        slots, fitting = self._room(kind), self._room(other)
+        alike = Counter((slots[name], fitting[name]) for name in slots.keys() & fitting.keys())
+        takes = Counter[int]()
+        for (here, pods), nodes in alike.items():
+            whole = min(pods, here // most)
+            takes[most] += whole * nodes
+            if pods > whole and here % most:
+                takes[here % most] += nodes
+        return sorted(takes.items(), reverse=True)
+
+    def _room(self, kind: Kind) -> dict[str, int]:
+        """By node how many pods of the kind fit, where any does."""
+        if kind not in self._slots:
             request = dict(kind.shape)
-            each = [times_fitting(self.free[name], request) for name in nodes if name in self.free]
-            self._known[key] = Slots(sum(each), max(each, default=0))
-        return self._known[key]
+            each = ((name, times_fitting(self.free[name], request)) for name in kind.nodes if name in self.free)
+            self._slots[kind] = {name: count for name, count in each if count}
+        return self._slots[kind]
 
 
 class Turns:

@@ -44,19 +44,24 @@ class Outcome:
     best: Best
 
     @property
+    def reached(self) -> float:
+        """Where fewer jobs run than could, the others may have grown beyond the best: that counts for nothing."""
+        return min(self.got.value, self.best.value)
+
+    @property
     def share(self) -> float:
-        return self.got.value / self.best.value if self.best.value > 0 else 1.0
+        return self.reached / self.best.value if self.best.value > 0 else 1.0
 
 
 @dataclass
 class Play:
-    """One world in play. `outcomes`: of the first jobs, then after some left and others came."""
+    """One world in play. `outcomes` and `rounds`: of the first jobs, then after some left and others came."""
 
     world: World
     api: Api
     cluster: Cluster = field(default_factory=Cluster)
     outcomes: list[Outcome] = field(default_factory=list)
-    rounds: int = 0
+    rounds: list[int] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
     objects: Objects = field(default_factory=dict)
 
@@ -105,8 +110,7 @@ class Play:
         waiting = [resize for resize in decision.resizes if resize.wave > 0]
         if waiting and len(waiting) == len(decision.resizes):
             self.trouble(f"nothing is on its way, and still there wait {waiting}")
-        if decision.resizes:
-            self.rounds += 1
+        self.rounds[-1] += bool(decision.resizes)
         return len(waiting) < len(decision.resizes)
 
     def running(self) -> dict[JobKey, Grant]:
@@ -157,6 +161,8 @@ class Batch:
     async def _waves(self) -> None:
         """Until no world changes any more."""
         active = list(self.plays.values())
+        for play in active:
+            play.rounds.append(0)
         await self._settle(active)
         first = {play.world.name: _protected(play.snapshot()) for play in active}
         for _ in range(MOST_ROUNDS):
@@ -275,7 +281,7 @@ def _complete(deployment: Any, counts: Mapping[str, int]) -> bool:
 def share_of(outcomes: Iterable[Outcome]) -> float:
     """Of the value of all of them together."""
     all_ = list(outcomes)
-    return sum(one.got.value for one in all_) / sum(one.best.value for one in all_)
+    return sum(one.reached for one in all_) / sum(one.best.value for one in all_)
 
 
 def refused(plays: Iterable[Play]) -> Iterator[str]:
