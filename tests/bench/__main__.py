@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench import clustered, deciding, living
+from bench import clustered, deciding, living, scheduling
 
 PACKAGES = ("apportion", "highspy", "PuLP", "numpy", "scipy", "kopf", "kubernetes", "aiohttp", "pydantic")
 CONSOLE = Console(width=120, highlight=False)
@@ -93,6 +93,24 @@ def cluster(jobs: tuple[int, ...], nodes: int, idle_seconds: int) -> None:
     show(f"TrainingJobs of one shape on {nodes} nodes of 8 GPUs, seconds (goals: 1.3, p99 1.5)", header, tables.runs)
     show("Requests of the operator", ("WHEN", "WHAT", "COUNT", "PER JOB"), tables.requests)
     show("The operator's process (goal: 300 MB)", ("WHEN", "RSS MB", "PEAK MB", "CPU SECONDS"), tables.process)
+
+
+@bench.command(name="scheduling")
+@click.option("--worlds", default=250, show_default=True, help="Under each way of scoring.")
+@click.option("--first-seed", default=0, show_default=True)
+def scheduling_(worlds: int, first_seed: int) -> None:
+    """Saturated worlds on the real scheduler. Not one of the parts that run without a name."""
+    plays = asyncio.run(scheduling.measure(worlds, first_seed))
+    header = ("SCORING", "WORLDS", "SATURATED HALVES", "ROUNDS", "WORLDS WITH A POD LEFT PENDING OR OTHER TROUBLE")
+    show("Granted pods and the stock scheduler (goal: none left Pending)", header, list(scheduling.totals(plays)))
+    header = (
+        "SCORING", "WORLDS", "HALF", "COUNT", "ROUNDS", "SHARE OF BEST", "MEAN", "WORST", "BELOW 99 %", "FEWER JOBS",
+    )  # fmt: skip
+    show("Value that runs in the end (goal: 99 % for divisor chains)", header, list(scheduling.rows(plays)))
+    header = ("WORLD", "SCORING", "HALF", "VALUE", "JOBS")
+    show("Divisor chains below 99 %", header, list(scheduling.below(plays)))
+    for trouble in scheduling.refused(plays):
+        CONSOLE.print(trouble, markup=False)
 
 
 bench(prog_name="bench")

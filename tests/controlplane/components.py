@@ -3,7 +3,7 @@
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from controlplane.access import Access
 from controlplane.programs import Binaries
@@ -13,6 +13,10 @@ AUDIT_POLICY = HERE / "audit.yaml"
 STAGES = HERE / "stages.yaml"
 KWOK_ANNOTATION = "kwok.x-k8s.io/node"
 GPU = "nvidia.com/gpu"
+# Pods name their scheduler. It ranks the nodes that a pod fits on: the default one spreads pods (LeastAllocated).
+DEFAULT_SCHEDULER = "default-scheduler"
+# This one packs GPUs (MostAllocated).
+PACKING_SCHEDULER = "packing-scheduler"
 CLIENTS = ("admin", "kube-controller-manager", "kube-scheduler", "kwok")
 # Those that Apportion's objects meet. Without serviceaccount no pod is admitted, without node-lifecycle every new node
 # keeps its not-ready taint and nothing is scheduled.
@@ -29,8 +33,6 @@ QPS = 1000
 class Options:
     """What differs between planes."""
 
-    # How the scheduler ranks nodes that a pod fits on: MostAllocated packs GPUs, LeastAllocated is Kubernetes' default.
-    scoring: Literal["LeastAllocated", "MostAllocated"] = "LeastAllocated"
     # A quarter of it is the time between two heartbeats of a node; a thousand nodes at 40 s cost half a core.
     node_lease_seconds: int = 40
     # A node that is silent for so long becomes NotReady. Must exceed the heartbeats' distance by far.
@@ -156,7 +158,12 @@ def scheduler(plan: Blueprint) -> list[str]:
 
 
 def scheduler_configuration(plan: Blueprint) -> dict[str, Any]:
-    config: dict[str, Any] = {
+    weights = [{"name": "cpu", "weight": 1}, {"name": "memory", "weight": 1}, {"name": GPU, "weight": 3}]
+    fit = {"scoringStrategy": {"type": "MostAllocated", "resources": weights}}
+    # By default a Deployment's pods are spread over nodes, and that outweighs packing.
+    no_spread = {"defaultingType": "List", "defaultConstraints": []}
+    packing = [{"name": "NodeResourcesFit", "args": fit}, {"name": "PodTopologySpread", "args": no_spread}]
+    return {
         "apiVersion": "kubescheduler.config.k8s.io/v1",
         "kind": "KubeSchedulerConfiguration",
         "leaderElection": {"leaderElect": False},
@@ -165,15 +172,11 @@ def scheduler_configuration(plan: Blueprint) -> dict[str, Any]:
             "qps": QPS,
             "burst": 2 * QPS,
         },
+        "profiles": [
+            {"schedulerName": DEFAULT_SCHEDULER},
+            {"schedulerName": PACKING_SCHEDULER, "pluginConfig": packing},
+        ],
     }
-    if plan.options.scoring == "MostAllocated":
-        weights = [{"name": "cpu", "weight": 1}, {"name": "memory", "weight": 1}, {"name": GPU, "weight": 3}]
-        fit = {"scoringStrategy": {"type": "MostAllocated", "resources": weights}}
-        # By default a Deployment's pods are spread over nodes, and that outweighs packing.
-        no_spread = {"defaultingType": "List", "defaultConstraints": []}
-        arguments = [{"name": "NodeResourcesFit", "args": fit}, {"name": "PodTopologySpread", "args": no_spread}]
-        config["profiles"] = [{"schedulerName": "default-scheduler", "pluginConfig": arguments}]
-    return config
 
 
 def kwok(plan: Blueprint) -> list[str]:

@@ -14,10 +14,9 @@ import yaml
 from apportion.kube.client import Api, Refused, Unreachable, connect
 from apportion.kube.kinds import DEPLOYMENT, JOB, NODE, POD
 from apportion.sandbox import container, deployment
-from controlplane.components import GPU, Options
+from controlplane.components import DEFAULT_SCHEDULER, GPU, PACKING_SCHEDULER
 from controlplane.nodes import NodeClass, add_nodes, remove_nodes, until_ready
 from controlplane.plane import Plane
-from controlplane.programs import Say
 
 CRDS = sorted((Path(__file__).parents[2] / "crds").glob("*.yaml"))
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -109,17 +108,16 @@ async def test_deployment_runs_as_many_pods_as_there_are_gpus(api: Api, space: s
         assert f"Insufficient {GPU}" in (await until(one_too_many, "the fifth pod is refused"))[0]
 
 
-async def test_scheduler_packs_if_asked_to(plane_programs: Say, tmp_path: Path) -> None:
-    plane = Plane(tmp_path, Options(scoring="MostAllocated"), plane_programs)
-    await asyncio.to_thread(plane.start)
-    try:
-        async with await connect(str(plane.kubeconfig)) as api, nodes_of(api, 4, NodeClass("NVIDIA-L4")):
-            # Four pods on four empty nodes: spread by default, here on one.
-            await api.create(DEPLOYMENT.path("default"), gpu_pods("default", 4, 2, "NVIDIA-L4"))
-            pods = await running(api, "default", 4)
-            assert len({pod["spec"]["nodeName"] for pod in pods}) == 1
-    finally:
-        await asyncio.to_thread(plane.stop)
+@pytest.mark.parametrize(("scheduler", "used"), [(DEFAULT_SCHEDULER, 4), (PACKING_SCHEDULER, 1)])
+async def test_pods_are_spread_or_packed_as_their_scheduler_does(
+    api: Api, space: str, scheduler: str, used: int
+) -> None:
+    product = f"NVIDIA-{space}"
+    async with nodes_of(api, 4, NodeClass(product)):
+        wanted = gpu_pods(space, 4, 2, product)
+        wanted["spec"]["template"]["spec"]["schedulerName"] = scheduler
+        await api.create(DEPLOYMENT.path(space), wanted)
+        assert len({pod["spec"]["nodeName"] for pod in await running(api, space, 4)}) == used
 
 
 async def test_pod_takes_as_long_to_end_as_its_annotation_says(api: Api, space: str) -> None:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from apportion.model.eligibility import accepts, speed
 from apportion.model.flavors import Flavor
 from apportion.model.jobs import Job
 from apportion.model.policy import Policy
@@ -32,8 +33,8 @@ def job_value(snapshot: Snapshot, policy: Policy, job: Job, flavor: Flavor, repl
     ]
     weight = weights.get(job.queue_name or "", 1.0) / len(mates)
     populated = {node.flavor for node in snapshot.nodes}
-    speeds = [f.speed for f in snapshot.flavors if f.resource == job.resource and f.name in populated]
-    x = flavor.speed * job.curve.at(replicas) / (min(speeds) * job.curve.at(job.steps[0]))
+    speeds = [speed(job, f) for f in snapshot.flavors if accepts(job, f) and f.name in populated]
+    x = speed(job, flavor) * job.curve.at(replicas) / (min(speeds) * job.curve.at(job.steps[0]))
     objective = policy.objective
     worth = objective.admission_worth * (job.per_replica * job.steps[0]) ** objective.size_exponent
     admission = job.admission

@@ -5,10 +5,13 @@ from itertools import permutations
 
 import pytest
 
-from apportion.model.jobs import Job, JobKey
+from apportion.model.jobs import FlavorChoice, Job, JobKey
 from apportion.model.plan import Grant, Resize
+from apportion.model.policy import Policy
+from apportion.model.selection import NodeChoice, Taint, Toleration
 from apportion.model.snapshot import Snapshot
-from apportion.planner.waves import in_waves
+from apportion.planner import decide
+from apportion.planner.waves import blocked_moves, in_waves
 from builders import GPU, job, node, nodes, running, snapshot
 
 
@@ -56,6 +59,89 @@ def test_the_larger_pods_of_a_saturated_pool_go_first() -> None:
     world = snapshot(job("big", 1, 1, 8), job("small", 2, 2, 4), on=nodes(2))
     assert wave(world, "big", big=1, small=2) == 0
     assert wave(world, "small", big=1, small=2) == 1
+
+
+def test_the_smallest_do_not_overtake_those_that_wait_for_the_largest() -> None:
+    """Two 8s, three 4s and two 2s on four nodes of 8. 4s beside the 8s could keep them out; so could 2s, later, 4s."""
+    world = snapshot(job("big", 2, 2, 8), job("middle", 3, 3, 4), job("small", 2, 2, 2), on=nodes(4))
+    found = waves(world, big=2, middle=3, small=2)
+    assert {name: resize.wave for name, resize in found.items()} == {"big": 0, "middle": 1, "small": 1}
+
+
+def test_what_all_those_ahead_will_take_counts() -> None:
+    """An 8, two 4s, two 2s and a 1 on nodes of 8, 8 and 5: the 1 on the second 8 would leave the 2s only one place."""
+    on = (node("h100-0"), node("h100-1"), node("h100-2", 5))
+    world = snapshot(job("eight", 1, 1, 8), job("four", 2, 2, 4), job("two", 2, 2, 2), job("one", 1, 1), on=on)
+    found = waves(world, eight=1, four=2, two=2, one=1)
+    assert {name: resize.wave for name, resize in found.items()} == {"eight": 0, "four": 1, "two": 1, "one": 1}
+
+
+def test_nodes_where_the_others_do_not_fit_are_safe_from_them() -> None:
+    """Two 6s and a 4 on nodes of 8, 6 and 4: wherever the 6s go, the 4 has its node, so they need not wait for it."""
+    on = (node("h100-0"), node("h100-1", 6), node("h100-2", 4))
+    found = waves(snapshot(job("six", 2, 2, 6), job("four", 1, 1, 4), on=on), six=2, four=1)
+    assert {name: resize.wave for name, resize in found.items()} == {"six": 0, "four": 1}
+
+
+def test_those_with_fewer_nodes_to_go_to_go_first_if_the_others_can_follow() -> None:
+    """The wide job could take the plain node, the only one for the narrow ones; they leave it the reserved one."""
+    reserved = Taint("reserved")
+    tolerant = NodeChoice(tolerations=(Toleration("reserved", "Exists"),))
+    on = (node("h100-0", 2), node("h100-1", 3, taints=(reserved,)))
+    world = snapshot(job("wide", 1, 1, 2, nodes=tolerant), job("narrow", 2, 2), on=on)
+    found = waves(world, wide=1, narrow=2)
+    assert {name: resize.wave for name, resize in found.items()} == {"narrow": 0, "wide": 1}
+
+
+def test_where_each_could_keep_the_other_out_an_admission_goes_before_a_growth() -> None:
+    grows = running(job("grows", 1, 2, 3), {"h100-0": 1})
+    on = (node("h100-0", 3), node("h100-1", 3), node("h100-2", 3))
+    found = waves(snapshot(grows, job("new", 4, 4), on=on), grows=2, new=4)
+    assert {name: resize.wave for name, resize in found.items()} == {"new": 0, "grows": 1}
+
+
+def test_nobody_waits_for_the_room_of_a_job_that_cannot_move_yet() -> None:
+    moves = running(job("moves", 1, 8, each=1), {"h100-0": 8})
+    shrinks = running(job("shrinks", 1, 8), {"a100-0": 8}, "a100")
+    big, small = job("big", 1, 1, 8), job("small", 1, 1)
+    on = (node("h100-0"), node("h100-1", 4), node("a100-0", flavor="a100"))
+    world = snapshot(moves, shrinks, big, small, on=on)
+    before = {moves.key: Grant("h100", 8), shrinks.key: Grant("a100", 8)}
+    wanted = {moves.key: Grant("a100", 7), shrinks.key: Grant("a100", 1)}
+    wanted |= {big.key: Grant("h100", 1), small.key: Grant("h100", 1)}
+    found = {resize.key.name: resize.wave for resize in in_waves(world, before, wanted).resizes}
+    assert found == {"shrinks": 0, "moves": 1, "big": 1, "small": 0}
+
+
+def swapping() -> Snapshot:
+    """Two jobs that fill their nodes, and each would be three times as fast on the other's."""
+    fast = {"left": "a100", "right": "h100"}
+    choices = {
+        name: tuple(FlavorChoice(flavor, 3.0 if flavor == best else 1.0) for flavor in ("a100", "h100"))
+        for name, best in fast.items()
+    }
+    left = running(job("left", 8, 8, flavors=choices["left"]), {"h100-0": 8})
+    right = running(job("right", 8, 8, flavors=choices["right"]), {"a100-0": 8}, "a100")
+    return snapshot(left, right, on=(node("h100-0"), node("a100-0", flavor="a100")))
+
+
+def test_moves_that_wait_for_each_other_are_blocked() -> None:
+    world = swapping()
+    left, right = (one.key for one in world.jobs)
+    before = {left: Grant("h100", 8), right: Grant("a100", 8)}
+    both = {left: Grant("a100", 8), right: Grant("h100", 8)}
+    assert blocked_moves(world, before, both) == {left, right}
+    # Once one of them leaves, or there is room for one, both can go.
+    assert blocked_moves(world, before, {**both, right: Grant()}) == frozenset()
+    wider = replace(world, nodes=(*world.nodes, node("h100-1")))
+    assert blocked_moves(wider, before, both) == frozenset()
+
+
+def test_a_plan_that_could_never_be_carried_out_is_not_waited_for() -> None:
+    decision = decide(swapping(), Policy())
+    assert decision.resizes == ()
+    assert {outcome.granted.flavor for outcome in decision.outcomes} == {"h100", "a100"}
+    assert all(outcome.target == outcome.granted for outcome in decision.outcomes)
 
 
 def test_other_pools_do_not_wait() -> None:

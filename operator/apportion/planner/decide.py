@@ -15,7 +15,7 @@ from apportion.planner.lifecycle import State, assess, base_terms, soonest
 from apportion.planner.outcomes import Round, outcome
 from apportion.planner.queueing import stand_in
 from apportion.planner.terms import Rights, settle
-from apportion.planner.waves import in_waves
+from apportion.planner.waves import blocked_moves, in_waves
 
 WAITING_RECHECK_SECONDS = 60.0
 
@@ -43,6 +43,10 @@ def decide(snapshot: Snapshot, policy: Policy, rule: Solve = solve) -> Decision:
     settled = replace(settled, terms=rights.terms, ceilings=(*rights.standing, *rights.claims))
     plan = planned(settled, policy, rights, rule)
     targets = targets_of(settled, plan)
+    while blocked := blocked_moves(settled, before, targets):
+        settled = without_moves(settled, blocked)
+        plan = planned(settled, policy, rights)
+        targets = targets_of(settled, plan)
     resizes = in_waves(settled, before, targets).resizes
     granted = grants_of(settled, targets, resizes, policy)
     changes = any(granted[key] != before[key] for key in granted)
@@ -139,6 +143,13 @@ def planned(snapshot: Snapshot, policy: Policy, rights: Rights, rule: Solve) -> 
         if any(targets[key].replicas > have for key, have in rights.growing.items()):
             return plan
     return rule(replace(snapshot, ceilings=rights.standing), policy)
+
+
+def without_moves(snapshot: Snapshot, keys: Iterable[JobKey]) -> Snapshot:
+    """These jobs stay on the flavor where they are."""
+    return replace(
+        snapshot, terms={**snapshot.terms, **{key: replace(snapshot.terms[key], moves=False) for key in keys}}
+    )
 
 
 def targets_of(snapshot: Snapshot, plan: Plan) -> dict[JobKey, Grant]:

@@ -1,75 +1,20 @@
 """Which changes may be made now: a set of pods of which every placement order works (optimizer.md, "waves").
 
-The test is sufficient, not necessary. For every pod shape h that is on its way, with the nodes E where it may go: the
-sum over all pods o on their way to nodes of E of loss(o, h) is at most the sum over E of slots(n, h).
-slots(n, h) is how many pods h fit into what is free on n. loss(o, h) = max over resources of ceil(o / h), and never
-more than the slots of the roomiest node: a pod o on a node takes no more slots of shape h from it, whichever it is.
+What is granted together is safe by the test of flight.py. Who goes first is chosen so that the others can still follow,
+wherever the scheduler puts the pods: an order of which this is proved, where there is one, else the largest first.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from apportion.model.eligibility import current_grant, eligible, free_now
 from apportion.model.flavors import Flavor, Node
 from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import Grant, Resize
-from apportion.model.resources import Amounts, plus, times_fitting
+from apportion.model.resources import Amounts, plus
 from apportion.model.snapshot import Snapshot
 from apportion.optimizer import departing, survivors
-
-Shape = tuple[tuple[str, int], ...]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """Pods that the scheduler cannot tell apart: one shape, one set of nodes."""
-
-    shape: Shape
-    nodes: frozenset[str]
-
-
-def loss(other: Shape, shape: Shape) -> int:
-    """Most slots of `shape` that one pod of `other` can take from a node."""
-    taken = dict(other)
-    return max((-(-taken.get(name, 0) // amount) for name, amount in shape if amount > 0), default=0)
-
-
-@dataclass
-class Flight:
-    """Pods on their way, and whether more may join. `free` is by node name."""
-
-    free: Mapping[str, Amounts]
-    counts: dict[Kind, int] = field(default_factory=dict)
-    slots: dict[Kind, tuple[int, int]] = field(default_factory=dict)
-
-    def room_for(self, kind: Kind) -> int:
-        return self._slots(kind)[0]
-
-    def _slots(self, kind: Kind) -> tuple[int, int]:
-        """How many pods of the kind fit in all, and on the roomiest node."""
-        if kind not in self.slots:
-            request = dict(kind.shape)
-            each = [times_fitting(self.free[name], request) for name in kind.nodes if name in self.free]
-            self.slots[kind] = sum(each), max(each, default=0)
-        return self.slots[kind]
-
-    def join(self, kind: Kind, count: int) -> None:
-        self.counts[kind] = self.counts.get(kind, 0) + count
-
-    def safe_with(self, kind: Kind, count: int) -> bool:
-        """Would every pod of every kind find room in any order, if `count` more of `kind` were on their way?"""
-        counts = {**self.counts, kind: self.counts.get(kind, 0) + count}
-        touched = [other for other in counts if other.nodes & kind.nodes]
-        return all(self._holds(other, counts) for other in touched)
-
-    def _holds(self, kind: Kind, counts: Mapping[Kind, int]) -> bool:
-        slots, roomiest = self._slots(kind)
-        contending = sum(
-            count * min(loss(other.shape, kind.shape), roomiest)
-            for other, count in counts.items()
-            if other != kind and other.nodes & kind.nodes
-        )
-        return counts[kind] + contending <= slots
+from apportion.planner.flight import Flight, Kind, Turns
 
 
 class Eligibility:
@@ -113,60 +58,115 @@ class Waves:
         return tuple(resize for resize in self.resizes if resize.wave == 0)
 
 
-def in_waves(snapshot: Snapshot, before: Mapping[JobKey, Grant], targets: Mapping[JobKey, Grant]) -> Waves:
-    """Order the changes from `before` to `targets`: everything that gives room at once, what takes room as it fits.
+@dataclass(frozen=True)
+class _Grow:
+    """A change that takes room: `new` pods of a kind that its job has not got yet."""
 
-    Largest pods first; a smaller one waits behind a larger one only where the larger one's room is about to come free.
-    """
+    resize: Resize
+    kind: Kind
+    new: int
+
+
+def in_waves(snapshot: Snapshot, before: Mapping[JobKey, Grant], targets: Mapping[JobKey, Grant]) -> Waves:
+    """Order the changes from `before` to `targets`: everything that gives room at once, what takes room as it fits."""
     jobs = {job.key: job for job in snapshot.jobs}
     flavor_of = {node.name: node.flavor for node in snapshot.nodes}
     eligibility = Eligibility(snapshot)
     shrinks: list[Resize] = []
-    grows: list[Resize] = []
+    grows: list[_Grow] = []
     for key in sorted(targets):
         current, target = before.get(key, Grant()), targets[key]
         if current == target or (current.replicas == 0 and target.replicas == 0):
             continue
-        resize = Resize(key, current, target)
-        (grows if resize.kind in ("Admit", "Grow", "Move") else shrinks).append(resize)
-    shrinks = [leaving(jobs[resize.key], resize, flavor_of) for resize in shrinks]
+        resize, job = Resize(key, current, target), jobs[key]
+        if resize.kind not in ("Admit", "Grow", "Move"):
+            shrinks.append(leaving(job, resize, flavor_of))
+        elif (kind := eligibility.kind(job, target.flavor)) is not None:
+            grows.append(_Grow(resize, kind, max(0, target.replicas - bound_on(job, target.flavor, flavor_of))))
     free = free_now(snapshot)
     now = Flight(free)
-    later = Flight(after_shrinks(snapshot, free, targets))
+    # Whether those who move can go is not known yet: their room is not about to come free.
+    moving = {grow.resize.key: grow.resize.current for grow in grows if grow.resize.kind == "Move"}
+    later = Flight(after_shrinks(snapshot, free, {**targets, **moving}))
     for job in snapshot.jobs:
         kind, missing = on_its_way(job, targets, before, flavor_of, eligibility)
         if kind is not None and missing > 0:
             now.join(kind, missing)
             later.join(kind, missing)
-    return Waves((*shrinks, *_grow(grows, jobs, flavor_of, eligibility, now, later)))
+
+    def size(grow: _Grow) -> tuple[object, ...]:
+        """Larger pods first; of equals those with fewer nodes to go to."""
+        job = jobs[grow.resize.key]
+        cpu, memory = job.requests.get("cpu", 0), job.requests.get("memory", 0)
+        return (-job.per_replica, len(grow.kind.nodes), -cpu, -memory, -job.priority, job.created, job.key)
+
+    return Waves((*shrinks, *_grow(sorted(grows, key=size), now, later)))
 
 
-def _grow(
-    grows: Sequence[Resize],
-    jobs: Mapping[JobKey, Job],
-    flavor_of: Mapping[str, str | None],
-    eligibility: Eligibility,
-    now: Flight,
-    later: Flight,
-) -> Iterable[Resize]:
-    def size(resize: Resize) -> tuple[object, ...]:
-        job = jobs[resize.key]
-        return (-job.per_replica, -job.requests.get("cpu", 0), -job.priority, job.created, job.key)
+def _grow(grows: Sequence[_Grow], now: Flight, later: Flight) -> Iterator[Resize]:
+    """Those that may go now, then the others. `later` has the room that is about to come free.
 
-    for resize in sorted(grows, key=size):
-        job = jobs[resize.key]
-        kind = eligibility.kind(job, resize.target.flavor)
-        if kind is None:
-            continue
-        new = max(0, resize.target.replicas - bound_on(job, resize.target.flavor, flavor_of))
-        if now.safe_with(kind, new) and later.safe_with(kind, new):
-            now.join(kind, new)
-            later.join(kind, new)
-            yield resize
-            continue
-        if later.safe_with(kind, new) and later.room_for(kind) > now.room_for(kind):
-            later.join(kind, new)
-        yield Resize(resize.key, resize.current, resize.target, wave=1)
+    Who would harm others waits for them. Where all would, one goes: an admission before a growth, since the plan puts
+    minimums first too. What will never fit by itself is waited for by nobody.
+    """
+    able: list[_Grow] = []
+    waiting: list[_Grow] = []
+    for grow in grows:
+        (able if grow.new <= later.room_for(grow.kind) else waiting).append(grow)
+    turns = Turns(later, ((grow.kind, grow.new) for grow in able))
+
+    def goes(grow: _Grow, may_harm: Callable[[Kind], bool]) -> bool:
+        if not now.safe_with(grow.kind, grow.new) or not all(map(may_harm, turns.harmed(grow.kind, grow.new))):
+            return False
+        now.join(grow.kind, grow.new)
+        later.join(grow.kind, grow.new)
+        turns.leave(grow.kind, grow.new)
+        return True
+
+    rest = []
+    for grow in able:
+        if goes(grow, lambda _: False):
+            yield grow.resize
+        else:
+            rest.append(grow)
+    # Whoever waits for room that is about to come free is waited for.
+    ready = {grow.kind for grow in rest if now.safe_with(grow.kind, grow.new)}
+    for grow in sorted(rest, key=lambda grow: grow.resize.kind != "Admit"):
+        first = all(other.nodes.isdisjoint(grow.kind.nodes) for other in now.counts)
+        if first and goes(grow, ready.__contains__):
+            yield grow.resize
+        else:
+            waiting.append(grow)
+    for grow in waiting:
+        yield Resize(grow.resize.key, grow.resize.current, grow.resize.target, wave=1)
+
+
+def blocked_moves(
+    snapshot: Snapshot, before: Mapping[JobKey, Grant], targets: Mapping[JobKey, Grant]
+) -> frozenset[JobKey]:
+    """Running jobs that would change their flavor and never can: each waits for room that another such one holds.
+
+    A move goes only into room that is free. If no move of a circle fits before another one has gone, none ever goes,
+    and all who wait for their room wait for ever.
+    """
+    jobs = {job.key: job for job in snapshot.jobs}
+    moving = {key: target for key, target in targets.items() if Resize(key, before[key], target).kind == "Move"}
+    if not moving:
+        return frozenset()
+    eligibility = Eligibility(snapshot)
+    flavor_of = {node.name: node.flavor for node in snapshot.nodes}
+    free = free_now(snapshot)
+    while moving:
+        later = Flight(after_shrinks(snapshot, free, {**targets, **{key: before[key] for key in moving}}))
+        able = set()
+        for key, target in moving.items():
+            kind = eligibility.kind(jobs[key], target.flavor)
+            if kind is None or target.replicas - bound_on(jobs[key], target.flavor, flavor_of) <= later.room_for(kind):
+                able.add(key)
+        if not able:
+            break
+        moving = {key: target for key, target in moving.items() if key not in able}
+    return frozenset(moving)
 
 
 def on_its_way(
