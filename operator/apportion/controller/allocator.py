@@ -39,7 +39,6 @@ class Allocator:
     settings: Settings
     metrics: Metrics
     leads: Callable[[], bool]
-    wall: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     cluster: Cluster = field(default_factory=Cluster)
     losses: Losses = field(default_factory=Losses)
@@ -105,7 +104,7 @@ class Allocator:
             await self._catch_up()
         started = self.monotonic()
         self.dirty.taken()
-        snapshot = self.cluster.snapshot(self.wall(), self.losses.grace)
+        snapshot = self.cluster.snapshot(self.api.clock.now(), self.losses.grace)
         snapshot = replace(snapshot, grace=self.losses.observe(snapshot))
         policy = self.cluster.policy()
         if not self._is_news(snapshot, policy):

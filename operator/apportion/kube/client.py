@@ -6,6 +6,7 @@ reply is read. So only its transport and its authentication are used.
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from kubernetes.aio import client as k8s
 from kubernetes.aio import config as k8s_config
 from kubernetes.aio.config.config_exception import ConfigException
 
+from apportion.kube.clock import ServerClock
 from apportion.kube.kinds import Kind
 from apportion.kube.raw import Raw, mapping, mappings, text
 
@@ -52,6 +54,7 @@ class Api:
         self._client = client
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._long = aiohttp.ClientTimeout(total=120.0)
+        self.clock = ServerClock()
 
     @property
     def host(self) -> str:
@@ -99,6 +102,7 @@ class Api:
         headers = {"Accept": "application/json", "Content-Type": patch if method == "PATCH" else "application/json"}
         target = quote(path) + (f"?{urlencode(query)}" if query else "")
         timeout = self._long if method == "GET" else self._timeout
+        started = time.monotonic()
         try:
             serialized = await self._client.param_serialize(
                 method, target, header_params=headers, auth_settings=["BearerToken"]
@@ -106,6 +110,7 @@ class Api:
             response = await self._client.call_api(
                 method, serialized[1], serialized[2], body=body, _request_timeout=timeout
             )
+            self.clock.hear(response.headers.get("Date", ""), time.monotonic() - started)
             return response.status, response.headers, await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(f"{method} {path}: {error or type(error).__name__}") from error
