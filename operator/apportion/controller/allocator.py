@@ -50,8 +50,9 @@ class Allocator:
 
     def __post_init__(self) -> None:
         self.dirty = Debounce(self.settings.quiet_seconds, self.settings.longest_seconds, self.monotonic)
-        self.actuator = Actuator(self.api, self.cluster, self.leads, self.wrote)
-        self.events = EventPoster(self.api, self.leads)
+        self.writer = self.api.writing_while(self.leads)
+        self.actuator = Actuator(self.writer, self.cluster, self.leads, self.wrote)
+        self.events = EventPoster(self.writer, self.leads)
         self.progressed_at = self.monotonic()
 
     def take(self, kind: Kind, raw: Any, deleted: bool = False) -> None:
@@ -185,7 +186,7 @@ class Allocator:
         if not self.leads():
             return
         try:
-            for kind, reply in await report(self.api, self.cluster, snapshot, policy, decision):
+            for kind, reply in await report(self.writer, self.cluster, snapshot, policy, decision):
                 self.wrote(kind, reply)
         except (Refused, Unreachable) as error:
             log.warning("status of queues or policy: not written: %s", error)

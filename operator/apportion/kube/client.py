@@ -7,7 +7,8 @@ reply is read. So only its transport and its authentication are used.
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -54,7 +55,14 @@ class Api:
         self._client = client
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._long = aiohttp.ClientTimeout(total=120.0)
+        self._may_write: Callable[[], bool] = lambda: True
         self.clock = ServerClock()
+
+    def writing_while(self, may_write: Callable[[], bool]) -> "Api":
+        """The same connections and clock, for one whose right to write may end: it is asked before each try."""
+        view = copy(self)
+        view._may_write = may_write
+        return view
 
     @property
     def host(self) -> str:
@@ -85,6 +93,8 @@ class Api:
     ) -> Any:
         """The parsed reply. 429 is obeyed and tried again a few times. Raises Refused, Unreachable."""
         for attempt in range(MOST_TRIES):
+            if method != "GET" and not self._may_write():
+                raise Unreachable(f"{method} {path}: not sent, since another leads by now")
             code, headers, content = await self._once(method, path, query, body, patch)
             if code == 429 and attempt + 1 < MOST_TRIES:
                 await asyncio.sleep(_retry_after(headers.get("Retry-After", "1")))
