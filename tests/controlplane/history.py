@@ -163,7 +163,9 @@ def condition(obj: Obj, kind: str) -> Obj:
 
 
 def requested(pod_spec: Obj) -> int:
-    return sum(int(c.get("resources", {}).get("requests", {}).get(GPU, 0)) for c in pod_spec.get("containers", []))
+    """Accelerators of all containers. Where a template has a limit alone, its pods get that as their request."""
+    asked = (container.get("resources", {}) for container in pod_spec.get("containers", []))
+    return sum(int({**each.get("limits", {}), **each.get("requests", {})}.get(GPU, 0)) for each in asked)
 
 
 def takes_pods(node: Obj) -> bool:

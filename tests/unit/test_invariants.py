@@ -95,8 +95,8 @@ class History:
 
 
 def pod_spec(product: str = H100, gpus: int = 1) -> dict[str, Any]:
-    requests = {"nvidia.com/gpu": str(gpus)}
-    return {"containers": [{"resources": {"requests": requests}}], "nodeSelector": {"nvidia.com/gpu.product": product}}
+    limits = {"nvidia.com/gpu": str(gpus)}
+    return {"containers": [{"resources": {"limits": limits}}], "nodeSelector": {"nvidia.com/gpu.product": product}}
 
 
 @pytest.fixture
