@@ -6,6 +6,7 @@ import secrets
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import aiohttp
@@ -16,17 +17,25 @@ from integration.waiting import until
 class Operator:
     """One operator process."""
 
-    def __init__(self, kubeconfig: Path, folder: Path, *options: str, lease_seconds: float = 2) -> None:
+    def __init__(
+        self,
+        kubeconfig: Path,
+        folder: Path,
+        *options: str,
+        lease_seconds: float = 2,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.log_path = folder / f"operator-{secrets.token_hex(3)}.log"
         self.command = [
             sys.executable, "-m", "apportion.cli", "run", "--kubeconfig", str(kubeconfig), "--host", "127.0.0.1",
             "--port", "0", "--log-format", "text", "--lease-seconds", str(lease_seconds), *options,
         ]  # fmt: skip
+        self.environment = {**os.environ, **(environment or {})}
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         with self.log_path.open("ab") as sink:
-            self.process = subprocess.Popen(self.command, stdout=sink, stderr=sink)
+            self.process = subprocess.Popen(self.command, stdout=sink, stderr=sink, env=self.environment)
 
     @property
     def pid(self) -> int:

@@ -1,7 +1,5 @@
 """What the allocator knows of the cluster, with no server: in which order news may come."""
 
-from typing import cast
-
 from apportion.config import Settings
 from apportion.controller.allocator import Allocator
 from apportion.kube.client import Api
@@ -15,7 +13,7 @@ def job(version: str) -> dict[str, object]:
 
 
 def test_a_reply_that_comes_after_the_deletion_of_its_job_does_not_bring_it_back() -> None:
-    allocator = Allocator(cast(Api, None), Settings(), Metrics(), lambda: True)
+    allocator = Allocator(Api(None), Settings(), Metrics(), lambda: True)
     allocator.take(JOB, job("1"))
     allocator.wrote(JOB, job("2"))
     assert [entry.version for entry in allocator.cluster.entries["TrainingJob"].values()] == [2]

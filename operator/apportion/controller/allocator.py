@@ -39,7 +39,6 @@ class Allocator:
     settings: Settings
     metrics: Metrics
     leads: Callable[[], bool]
-    wall: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     cluster: Cluster = field(default_factory=Cluster)
     losses: Losses = field(default_factory=Losses)
@@ -52,8 +51,9 @@ class Allocator:
 
     def __post_init__(self) -> None:
         self.dirty = Debounce(self.settings.quiet_seconds, self.settings.longest_seconds, self.monotonic)
-        self.actuator = Actuator(self.api, self.cluster, self.leads, self.wrote)
-        self.events = EventPoster(self.api, self.leads)
+        self.writer = self.api.writing_while(self.leads)
+        self.actuator = Actuator(self.writer, self.cluster, self.leads, self.wrote)
+        self.events = EventPoster(self.writer, self.leads)
         self.progressed_at = self.monotonic()
 
     def take(self, kind: Kind, raw: Any, deleted: bool = False) -> None:
@@ -106,7 +106,7 @@ class Allocator:
             await self._catch_up()
         started = self.monotonic()
         self.dirty.taken()
-        snapshot = self.cluster.snapshot(self.wall(), self.losses.grace)
+        snapshot = self.cluster.snapshot(self.api.clock.now(), self.losses.grace)
         snapshot = replace(snapshot, grace=self.losses.observe(snapshot))
         policy = self.cluster.policy()
         if not self._is_news(snapshot, policy):
@@ -194,7 +194,7 @@ class Allocator:
         if not self.leads():
             return
         try:
-            for kind, reply in await report(self.api, self.cluster, snapshot, policy, decision):
+            for kind, reply in await report(self.writer, self.cluster, snapshot, policy, decision):
                 self.wrote(kind, reply)
         except (Refused, Unreachable) as error:
             log.warning("status of queues or policy: not written: %s", error)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from apportion.api.names import DECISION
 from apportion.kube import kinds, render
 from apportion.kube.client import Api, Refused, Unreachable
 from apportion.kube.cluster import Cluster, priority_class_exists
@@ -130,10 +131,10 @@ class Actuator:
         return Done(change.outcome, wrote_workload=True)
 
     def _status_differs(self, change: "_Change", facts: JobFacts) -> bool:
-        return facts.told != fingerprint(status_of(change.outcome.memory, facts.job.generation))
+        return facts.told != fingerprint(status_of(change.outcome.memory, change.job.generation))
 
     async def _write_status(self, change: "_Change", facts: JobFacts) -> None:
-        status = status_of(change.outcome.memory, facts.job.generation)
+        status = status_of(change.outcome.memory, change.job.generation)
         path = kinds.JOB.path(facts.key.namespace, facts.key.name, "status")
         reply = await self.api.patch(path, render.status_patch(facts.job.uid, facts.fence, status))
         self.written(kinds.JOB, reply)
@@ -147,7 +148,9 @@ class Actuator:
         if deployment is None:
             return self._creation(change, job, facts)
         if job.admission is None:
-            return None if deployment.workload.replicas == 0 else self._sized(deployment, 0, change)
+            if deployment.workload.replicas == 0:
+                return self._fenced(deployment, change)
+            return self._sized(deployment, 0, change)
         if change.flavor is None:
             return None
         if render.needs_repin(deployment, job):
@@ -155,7 +158,7 @@ class Actuator:
                 return None
             return self._repinned(deployment, job, facts, change)
         if deployment.workload.replicas == job.admission.replicas:
-            return None
+            return self._fenced(deployment, change)
         return self._sized(deployment, job.admission.replicas, change, render.decision_of(job))
 
     def _creation(self, change: "_Change", job: Job, facts: JobFacts) -> Callable[[], Awaitable[None]] | None:
@@ -178,6 +181,16 @@ class Actuator:
             await self._patch(deployment, render.resize(deployment, replicas, said or {}))
 
         return size
+
+    def _fenced(self, deployment: DeploymentFacts, change: "_Change") -> Callable[[], Awaitable[None]] | None:
+        """It has its size; but a grant in between was decided and never carried out. The patch for that may still be
+        under way from a leader that was stopped, and would pass its tests: so the decision is written alone."""
+        newest = change.outcome.memory.admission or change.job.admission
+        carried = deployment.workload.decision
+        if newest is None or carried is None or carried == str(newest.round):
+            return None
+        patch = render.resize(deployment, deployment.workload.replicas, {DECISION: str(newest.round)})
+        return lambda: self._patch(deployment, patch)
 
     def _repinned(
         self, deployment: DeploymentFacts, job: Job, facts: JobFacts, change: "_Change"

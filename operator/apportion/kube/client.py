@@ -6,7 +6,9 @@ reply is read. So only its transport and its authentication are used.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -17,6 +19,7 @@ from kubernetes.aio import client as k8s
 from kubernetes.aio import config as k8s_config
 from kubernetes.aio.config.config_exception import ConfigException
 
+from apportion.kube.clock import ServerClock
 from apportion.kube.kinds import Kind
 from apportion.kube.raw import Raw, mapping, mappings, text
 
@@ -52,6 +55,14 @@ class Api:
         self._client = client
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._long = aiohttp.ClientTimeout(total=120.0)
+        self._may_write: Callable[[], bool] = lambda: True
+        self.clock = ServerClock()
+
+    def writing_while(self, may_write: Callable[[], bool]) -> "Api":
+        """The same connections and clock, for one whose right to write may end: it is asked before each try."""
+        view = copy(self)
+        view._may_write = may_write
+        return view
 
     @property
     def host(self) -> str:
@@ -82,6 +93,8 @@ class Api:
     ) -> Any:
         """The parsed reply. 429 is obeyed and tried again a few times. Raises Refused, Unreachable."""
         for attempt in range(MOST_TRIES):
+            if method != "GET" and not self._may_write():
+                raise Unreachable(f"{method} {path}: not sent, since another leads by now")
             code, headers, content = await self._once(method, path, query, body, patch)
             if code == 429 and attempt + 1 < MOST_TRIES:
                 await asyncio.sleep(_retry_after(headers.get("Retry-After", "1")))
@@ -99,6 +112,7 @@ class Api:
         headers = {"Accept": "application/json", "Content-Type": patch if method == "PATCH" else "application/json"}
         target = quote(path) + (f"?{urlencode(query)}" if query else "")
         timeout = self._long if method == "GET" else self._timeout
+        started = time.monotonic()
         try:
             serialized = await self._client.param_serialize(
                 method, target, header_params=headers, auth_settings=["BearerToken"]
@@ -106,6 +120,7 @@ class Api:
             response = await self._client.call_api(
                 method, serialized[1], serialized[2], body=body, _request_timeout=timeout
             )
+            self.clock.hear(response.headers.get("Date", ""), time.monotonic() - started)
             return response.status, response.headers, await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(f"{method} {path}: {error or type(error).__name__}") from error

@@ -25,7 +25,6 @@ class Election:
     identity: str
     duration_seconds: float = 15.0
     monotonic: Callable[[], float] = time.monotonic
-    wall: Callable[[], float] = time.time
     holder: str = ""
     _renewed_at: float = field(default=float("-inf"), init=False)
     _seen: tuple[object, ...] = field(default=(), init=False)
@@ -70,7 +69,7 @@ class Election:
 
     async def _write(self, started: float, lease: Raw | None) -> bool:
         """Create or update; the resourceVersion makes the loser of a race fail."""
-        now = timestamp(self.wall())
+        now = timestamp(self.api.clock.now())
         ours = lease is not None and text(lease, "spec", "holderIdentity") == self.identity
         spec: dict[str, Any] = {
             **mapping(lease, "spec"),
