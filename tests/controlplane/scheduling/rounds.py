@@ -14,7 +14,7 @@ from typing import Any
 from apportion.kube.actuator import Actuator
 from apportion.kube.client import Api
 from apportion.kube.cluster import Cluster
-from apportion.kube.kinds import DEPLOYMENT, EVENT, JOB, NODE, POD, PRIORITY_CLASS, REPLICA_SET, Kind
+from apportion.kube.kinds import DEPLOYMENT, EVENT, JOB, NODE, POD, PRIORITY_CLASS, WATCHED, Kind
 from apportion.kube.raw import integer, mapping, mappings, text
 from apportion.model.eligibility import current_grant
 from apportion.model.jobs import JobKey
@@ -24,6 +24,7 @@ from apportion.planner import decide
 from controlplane.nodes import create_nodes, remove_nodes, until_ready
 from controlplane.scheduling.exact import Best, best_of, value_of
 from controlplane.scheduling.worlds import World
+from integration.manifests import REPLICA_SET
 from integration.waiting import until
 
 READ = (PRIORITY_CLASS, NODE, DEPLOYMENT, REPLICA_SET, POD, JOB)
@@ -71,8 +72,8 @@ class Play:
     async def see(self, objects: Objects) -> None:
         """All objects of this world as they are now."""
         self.objects = objects
-        for kind, found in objects.items():
-            await self.cluster.replace_all(kind, _page(found))
+        for kind in set(WATCHED) & set(objects):
+            await self.cluster.replace_all(kind, _page(objects[kind]))
         for pod in objects[POD]:
             for condition in mappings(pod, "status", "conditions"):
                 if condition.get("reason") == "Unschedulable":
