@@ -1,5 +1,7 @@
 """What the pods of a Deployment are made from: its flavor, its template, its priority class."""
 
+from collections import Counter
+
 from integration.cluster import Cluster
 from integration.manifests import GPU, PRODUCT, priority_class
 
@@ -54,6 +56,28 @@ async def test_an_owned_deployment_moves_to_another_flavor_all_at_once(cluster: 
     assert slow not in tolerated
     assert job["status"]["restarts"] == 1
     await cluster.event("mover", "Moved", slow, fast)
+
+
+async def test_a_job_that_moves_and_becomes_larger_starts_no_pod_on_the_old_flavor(cluster: Cluster) -> None:
+    slow, fast = await two_flavors(cluster)
+    await cluster.nodes(1, gpus=4, product=f"{slow}-product", taints=taint(slow))
+    await cluster.submit("mover", (1, 8), gpus=2)
+    await cluster.expect("mover", phase="Running", granted=2, flavor=slow)
+
+    await cluster.nodes(1, gpus=8, product=f"{fast}-product", taints=taint(fast))
+    await cluster.expect("mover", phase="Running", granted=4, flavor=fast, deployment=4)
+
+    # Each ReplicaSet tells in its events which pods it made.
+    made: list[int] = []
+
+    async def told() -> bool:
+        events = [event for event in await cluster.all("Event") if event["reason"] == "SuccessfulCreate"]
+        sets = [event["involvedObject"]["name"] for event in events]
+        made[:] = sorted(Counter(name for name in sets if name.startswith("mover-")).values())
+        return sum(made) >= 6
+
+    await cluster.until(told, "all pods are told of")
+    assert made == [2, 4], "no more than two on the slow flavor"
 
 
 async def test_a_referenced_deployment_is_taken_to_zero_pinned_anew_and_raised(cluster: Cluster) -> None:

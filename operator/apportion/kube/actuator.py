@@ -195,17 +195,22 @@ class Actuator:
     def _repinned(
         self, deployment: DeploymentFacts, job: Job, facts: JobFacts, change: "_Change"
     ) -> Callable[[], Awaitable[None]] | None:
-        """Owned: one patch. Referenced: to 0, and when all pods are gone, pinned and raised."""
-        flavor = change.flavor
+        """Referenced, or to become larger: to 0, and when all pods are gone, pinned and raised. Else one patch.
+
+        Of a Deployment whose template and count change together the controller takes the count first, and starts pods
+        of the old template: on the old flavor, in room that is no more theirs.
+        """
+        flavor, has = change.flavor, deployment.workload.replicas
         assert flavor is not None
+        assert job.admission is not None
         template = facts.template
+        if has > 0 and (template is None or has < job.admission.replicas):
+            return lambda: self._patch(deployment, render.resize(deployment, 0, render.decision_of(job)))
+        if has == 0 and change.job.pods:
+            return None
         if template is not None:
             patch = render.repin_owned(deployment, template.parsed(), job, flavor, self._priority_class())
             return lambda: self._patch(deployment, patch)
-        if deployment.workload.replicas > 0:
-            return lambda: self._patch(deployment, render.resize(deployment, 0, render.decision_of(job)))
-        if change.job.pods:
-            return None
         clean = without_pins(mapping(deployment.template, "spec"), deployment.workload)
         return lambda: self._patch(deployment, render.repin_referenced(deployment, clean, job, flavor))
 
