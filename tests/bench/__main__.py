@@ -75,7 +75,7 @@ def memory(jobs: int, nodes: int) -> None:
 def idle(seconds: int) -> None:
     """Writes of the operator while nothing happens."""
     header = ("WRITE", "COUNT")
-    title = f"Writes in {seconds} idle seconds (goal: the Lease only, every 5 s)"
+    title = f"Writes in {seconds} idle seconds (goal: the Lease only, every 2 s)"
     show(title, header, asyncio.run(living.idle(seconds)))
 
 
