@@ -90,7 +90,7 @@ class Filling:
         value = float(self._problem.value @ x)
         best = Shared(x, value, max(bound, value), prices, np.zeros(0, dtype=np.int64))
         self._round.solvers.used = name
-        assignment = Assignment(self._assigned, x, tuple(sorted(self._placer.unplaced)), {}, fits=True, resolved=True)
+        assignment = Assignment(self._assigned, x, tuple(sorted(self._placer.unplaced)), resolved=True)
         return self._round.plan_of(self._problem, best, assignment, self._round.found, 0.0)
 
     def _settle(self) -> None:

@@ -24,21 +24,20 @@ MOST_CUTS = 4
 class Assignment:
     """The column of each job (NOTHING: it waits), the same as counts, and whose pods did not all find a node.
 
-    wanted: what the program asked for. fits: that could be placed, or what another solve asked for could.
     resolved: it comes from another solve, which knew nothing of fewest moves.
     """
 
     columns: dict[JobKey, int]
     x: Floats
     unplaced: tuple[JobKey, ...]
-    wanted: dict[JobKey, int]
-    fits: bool
     resolved: bool
 
 
-def repaired(repair: "Repair", x: Floats, solvers: Solvers, best: Shared, gap: float) -> Assignment:
+def repaired(
+    snapshot: Snapshot, ground: Ground, problem: Problem, x: Floats, solvers: Solvers, best: Shared, gap: float
+) -> Assignment:
     """An assignment whose pods all place on paper, as far as they are new."""
-    problem = repair.problem
+    repair = Repair(snapshot, ground, problem)
     assigned = repair.assign(x)
     placer = repair.place(assigned)
     failed = repair.failed(assigned, placer)
@@ -65,15 +64,14 @@ def repaired(repair: "Repair", x: Floats, solvers: Solvers, best: Shared, gap: f
         for key, column in wanted.items()
         if repair.size(assigned[key]) < repair.size(column) or (key in missing and assigned[key] != NOTHING)
     )
-    fits = resolved or not failed
-    return Assignment(assigned, repair.counts(assigned), lost, wanted, fits, resolved)
+    return Assignment(assigned, repair.counts(assigned), lost, resolved)
 
 
 class Repair:
     """Assignments of jobs to columns, placed on paper and brought to what places."""
 
     def __init__(self, snapshot: Snapshot, ground: Ground, problem: Problem) -> None:
-        self._snapshot, self._ground, self.problem = snapshot, ground, problem
+        self._snapshot, self._ground, self._problem = snapshot, ground, problem
         self._options: Options = problem.options
         self._steps = Steps(problem)
         self._jobs: dict[JobKey, tuple[int, Job]] = {
@@ -94,21 +92,12 @@ class Repair:
                 assigned[job.key] = column
         return assigned
 
-    def broken(self, assigned: dict[JobKey, int]) -> int:
-        """How many jobs are given less than they were promised."""
-        reduced = self._options.columns.reduced
-        return sum(
-            column == NOTHING or bool(reduced[column] > 0)
-            for key, column in assigned.items()
-            if self._options.groups[self._jobs[key][0]].keeps > 0
-        )
-
     def counts(self, assigned: dict[JobKey, int]) -> Floats:
         taken = [column for column in assigned.values() if column != NOTHING]
-        return np.bincount(np.array(taken, dtype=np.int64), minlength=len(self.problem.value)).astype(np.float64)
+        return np.bincount(np.array(taken, dtype=np.int64), minlength=len(self._problem.value)).astype(np.float64)
 
     def size(self, column: int) -> float:
-        return 0.0 if column == NOTHING else float(self.problem.value[column])
+        return 0.0 if column == NOTHING else float(self._problem.value[column])
 
     def place(self, assigned: dict[JobKey, int]) -> Placer:
         placer = Placer(self._ground)
@@ -118,7 +107,7 @@ class Repair:
 
     def _worth(self, column: int) -> float:
         """Value per accelerator: who comes first where pods of one size contend."""
-        return 0.0 if column == NOTHING else float(self.problem.value[column] / self._steps.accelerators[column])
+        return 0.0 if column == NOTHING else float(self._problem.value[column] / self._steps.accelerators[column])
 
     def _allocation(self, key: JobKey, column: int) -> Allocation:
         columns = self._options.columns
@@ -149,7 +138,7 @@ class Repair:
             failed = self.failed(assigned, placer)
             if not failed:
                 break
-            ledger = Ledger(self.problem, self.counts(assigned))
+            ledger = Ledger(self._problem, self.counts(assigned))
             for key, missing in sorted(failed.items()):
                 column = assigned[key]
                 lesser = self._lesser(key, column, missing)
@@ -168,7 +157,7 @@ class Repair:
         Of the same flavor: what was placed, largest first. Then a job that moved may stay where it is, and one that
         would be larger or new gets what it had or nothing; a job that was there already goes down to its smallest.
         """
-        columns, problem = self._options.columns, self.problem
+        columns, problem = self._options.columns, self._problem
         group, _ = self._jobs[key]
         mine = np.arange(columns.start[group], columns.start[group + 1])
         mine = mine[problem.offered[mine]]
@@ -188,7 +177,7 @@ class Repair:
         Placing again from nothing might put pods elsewhere and fail: the last step taken is given back until it does
         not.
         """
-        ledger = Ledger(self.problem, self.counts(assigned))
+        ledger = Ledger(self._problem, self.counts(assigned))
         columns = self._options.columns
         heap: list[tuple[float, JobKey, int, int]] = []
 

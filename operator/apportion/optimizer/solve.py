@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,14 +11,12 @@ from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import Allocation, Plan, Price, Status
 from apportion.model.policy import Policy
 from apportion.model.snapshot import Snapshot
-from apportion.optimizer.anchors import anchored, anchors
 from apportion.optimizer.cells import cells_of
 from apportion.optimizer.check import violations
-from apportion.optimizer.greedy import NOTHING
-from apportion.optimizer.options import Ints, Options, options, promised
+from apportion.optimizer.options import Options, options, promised
 from apportion.optimizer.packing import Placer
 from apportion.optimizer.problem import Problem
-from apportion.optimizer.repair import Assignment, Repair, repaired
+from apportion.optimizer.repair import Assignment, repaired
 from apportion.optimizer.rows import Rows, rows
 from apportion.optimizer.sharing import Shared, Target, nearest_to_current, shared
 from apportion.optimizer.solving import Solvers
@@ -27,7 +25,6 @@ from apportion.optimizer.staying import Ground
 from apportion.optimizer.value import terms_of
 
 PROMISE = 100.0  # what a promise weighs in a relaxation, in units of the most valuable option
-MOST_ANCHORINGS = 4  # programs that are solved again because nodes do not hold what the first asked for
 NEXT_TO_NOTHING = 1e-6  # of a job: rounding of a relaxation
 
 
@@ -76,42 +73,24 @@ class Round:
         self.candidates = [job for job in snapshot.jobs if terms_of(snapshot, job).candidate]
         self.choices = [job for job in self.candidates if not terms_of(snapshot, job).pinned]
         self.solvers = Solvers(policy.solver)
-        cells = self.cells = cells_of(snapshot)
+        cells = cells_of(snapshot)
         self.ground = Ground(snapshot, cells)
         self.found = options(snapshot, policy, cells, self.choices)
         self.limits = rows(snapshot, self.found, cells, Placer(self.ground).free)
         self.sizes = np.array([group.size for group in self.found.groups], dtype=np.int64)
 
     def plan(self) -> Plan:
-        """By the program as if pods could move; where nodes do not hold that, with ever more of them anchored."""
-        first = chosen = attempt = self._attempt(self.found, self.limits)
-        stuck: set[JobKey] = set()
-        for left in reversed(range(MOST_ANCHORINGS)):
-            kept = anchors(self.snapshot, self.found, attempt.assignment.wanted, stuck)
-            if attempt.assignment.fits or not kept or self.solvers.left <= 0:
-                break
-            found, free, old = anchored(self.snapshot, self.ground, self.found, kept)
-            attempt = self._attempt(found, rows(self.snapshot, found, self.cells, free)).renumbered(old, self.found)
-            chosen = max(chosen, attempt, key=lambda one: (-one.broken, one.value))
-            # In the end nobody moves any more who would lose by it what was promised.
-            stuck |= set(attempt.assignment.unplaced) if left > 1 else attempt.assignment.columns.keys()
-        problem, best, assignment = first.problem, first.best, chosen.assignment
-        if not problem.keeps_to(assignment.x):
-            # Nodes could not hold what the stages had counted on: the best plan need not reach it either.
-            unstaged = _unstaged(problem, self.limits).bound(best.prices[: len(self.limits)])
-            best = replace(best, bound=max(best.bound, unstaged))
-        return self.plan_of(problem, best, assignment, self.found, first.moved)
-
-    def _attempt(self, found: Options, limits: Rows) -> "_Attempt":
+        ground, found, limits = self.ground, self.found, self.limits
         gap = max(0.0, self.policy.solver.gap)
         problem, start = staged(found, limits, self.solvers, gap)
         best = shared(problem, start, self.solvers, Target(gap, _constant(problem)))
         given_up = max(0.0, self.policy.stability.fewest_moves_within) * abs(best.value - _constant(problem))
         x = nearest_to_current(problem, best, self.solvers, given_up)
-        repair = Repair(self.snapshot, self.ground, problem)
-        assignment = repaired(repair, x, self.solvers, best, gap)
-        moved = best.value - float(problem.value @ x)
-        return _Attempt(problem, best, assignment, moved, repair.broken(assignment.columns))
+        assignment = repaired(self.snapshot, ground, problem, x, self.solvers, best, gap)
+        if not problem.keeps_to(assignment.x):
+            # Nodes could not hold what the stages had counted on: the best plan need not reach it either.
+            best = replace(best, bound=max(best.bound, _unstaged(problem, limits).bound(best.prices[: len(limits)])))
+        return self.plan_of(problem, best, assignment, found, best.value - float(problem.value @ x))
 
     def would_grow(self, keys: Set[JobKey]) -> bool:
         found, columns = self.found, self.found.columns
@@ -172,34 +151,6 @@ class Round:
             price = float(best.prices[row]) if row < len(best.prices) else 0.0
             total[key] = total.get(key, 0.0) + price / whose.per
         return tuple(Price(flavor, price, queue) for (flavor, queue), price in sorted(total.items()) if price > 1e-12)
-
-
-@dataclass(frozen=True)
-class _Attempt:
-    """One program and what became of it on nodes; `moved` is what fewest moves gave up, `broken` counts promises."""
-
-    problem: Problem
-    best: Shared
-    assignment: Assignment
-    moved: float
-    broken: int
-
-    @property
-    def value(self) -> float:
-        return float(self.problem.value @ self.assignment.x)
-
-    def renumbered(self, old: Ints, whole: Options) -> "_Attempt":
-        """In the column numbers of the whole program; of it only the assignment counts any more."""
-
-        def renamed(columns: dict[JobKey, int]) -> dict[JobKey, int]:
-            return {key: NOTHING if column == NOTHING else int(old[column]) for key, column in columns.items()}
-
-        x = np.zeros(len(whole.columns))
-        x[old] = self.assignment.x
-        problem = replace(self.problem, options=whole)
-        one = self.assignment
-        moved = replace(one, columns=renamed(one.columns), wanted=renamed(one.wanted), x=x, resolved=True)
-        return replace(self, problem=problem, assignment=moved)
 
 
 def _constant(problem: Problem) -> float:
