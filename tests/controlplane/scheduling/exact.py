@@ -1,8 +1,8 @@
 """The best that a world could come to, by trying everything: jobs one after another, then pods node by node.
 
-It shares the definition of value with the optimizer (tests/property/brute_force.py has its own words for it), and no
-way of finding it. Counts of alike pods are all that matters for packing, so of the ways to the same counts the best
-one is kept; that is all that makes it faster than trying every plan.
+It shares with the optimizer the definition of value (in the words of tests/property/brute_force.py) and the ranking by
+which a ReplicaSet chooses pods, but no way of finding a plan. Counts of alike pods are all that matters for packing, so
+of the ways to the same counts the best one is kept; that is what makes it faster than trying every plan.
 """
 
 from collections.abc import Mapping
@@ -94,7 +94,7 @@ class _Search:
         )
         found = {self._kind(job, flavor) for job in snapshot.jobs for flavor in self._accepted(job)}
         # The largest first: where they do not fit is found out soonest.
-        self._kinds = sorted(found, key=lambda kind: (-max(kind.request), len(kind.nodes), str(kind)))
+        self._kinds = sorted(found, key=lambda kind: (-max(kind.request), sorted(kind.nodes), kind.request))
         self._packs = cache(self._pack)
 
     def best(self) -> Best:
