@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: demo test setup lint types layers unit controlplane namespaced generate bench bench-cluster sbom pins clean
+.PHONY: demo test setup lint types layers unit controlplane namespaced generate bench bench-cluster soak sbom pins clean
 
 demo: setup
 	@$(BIN)/apportion demo
@@ -61,6 +61,9 @@ bench-cluster: setup
 # What is in the image, in CycloneDX: see CONTRIBUTING.md.
 sbom: setup
 	PYTHONPATH=tests $(BIN)/python -m image sbom dist/apportion.cdx.json
+
+soak: setup
+	PYTHONPATH=tests $(BIN)/python -m soak $(SOAK)
 
 pins: setup
 	$(BIN)/python -m pip freeze --exclude apportion | sed "1i # Every version that \`make test\` uses, pinned; \`make pins\` writes it anew." > requirements-dev.txt

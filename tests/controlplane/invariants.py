@@ -4,7 +4,7 @@ A decision is made on what was known a moment before: room and quotas count as t
 `lag_seconds`. Everything else holds at once, at each single change.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -54,6 +54,19 @@ class Recent(Generic[Value]):
         return [value for _, value in self._values]
 
 
+def flavor_of(deployment: Obj) -> str:
+    """The flavor of its last decision."""
+    return str(deployment["metadata"].get("annotations", {}).get(FLAVOR, ""))
+
+
+def step_of(old: Grant, new: Grant) -> str:
+    if not old.replicas or not new.replicas:
+        return "admitted" if new.replicas else "evicted"
+    if old.flavor != new.flavor:
+        return "moved"
+    return "grown" if new.replicas > old.replicas else "shrunk"
+
+
 @dataclass(frozen=True)
 class Violation:
     """What was broken, with the changes that led there."""
@@ -71,6 +84,10 @@ class Checker:
     def __init__(self, lag_seconds: float = LAG_SECONDS) -> None:
         self.world = World()
         self.violations: list[Violation] = []
+        self.steps: Counter[str] = Counter()
+        """How often a job was admitted, grown, shrunk, moved or lost everything."""
+        self.rounds: set[int] = set()
+        """Those that changed a grant."""
         self._told: deque[Change] = deque(maxlen=TOLD_CHANGES)
         self._room = Recent[dict[str, int]](lag_seconds, {})
         self._queues = Recent[quotas.Queues](lag_seconds, {})
@@ -87,7 +104,7 @@ class Checker:
         if change.kind == "TrainingJob":
             self._say(change, self._of_job(before, change.obj, change.at))
         if change.kind == "Deployment":
-            self._say(change, self._of_deployment(before, change.obj))
+            self._say(change, self._of_deployment(before, change.obj, change.at))
 
     def tail(self) -> list[str]:
         """The last changes."""
@@ -103,29 +120,15 @@ class Checker:
         old, new = grant_of(before) if before is not None else Grant(), grant_of(job)
         if new == old:
             return
+        self.steps[step_of(old, new)] += 1
+        self.rounds.add(job.get("status", {}).get("admission", {}).get("round", 0))
         spec = self.world.spec_decided_on(job)
         if 0 < new.replicas < spec.get("minReplicas", 1):
             yield f"granted {new.replicas}, below the gang of {spec['minReplicas']}"
         elif new.replicas and new.replicas not in steps_of(spec):
             yield f"granted {new.replicas}, which is none of its steps {steps_of(spec)}"
-        if new.flavor != old.flavor or new.replicas > old.replicas:
-            yield from self._passed_limits(job, new, now)
         if new.replicas < old.replicas:
             yield from self._unexplained(job, old, new, now)
-
-    def _passed_limits(self, job: Obj, grant: Grant, now: float) -> Iterator[str]:
-        """A grant that grows must find room and quota, whatever others hold."""
-        if not grant.replicas:
-            return
-        held = quotas.uses(self.world)
-        total = sum(use.accelerators for use in held if use.flavor == grant.flavor)
-        room = max(room.get(grant.flavor, 0) for room in self._room.within(now))
-        if total > room:
-            yield f"{total} {grant.flavor} are granted, {room} exist"
-        queue = self.world.spec_decided_on(job).get("queueName", quotas.DEFAULT)
-        broken = [quotas.breach(queues, held, queue, grant.flavor) for queues in self._queues.within(now)]
-        if all(broken):
-            yield broken[-1]
 
     def _unexplained(self, job: Obj, old: Grant, new: Grant, now: float) -> Iterator[str]:
         """Whoever loses something is told why, and nobody loses everything where there is room for it."""
@@ -159,20 +162,37 @@ class Checker:
             or any(condition(job, kind).get("status") == "True" for kind in ("Degraded", "Invalid"))
         )
 
-    def _of_deployment(self, before: Obj, deployment: Obj) -> Iterator[str]:
+    def _of_deployment(self, before: Obj, deployment: Obj, now: float) -> Iterator[str]:
         """The operator sizes a Deployment to what the job's status says at that very instant."""
         replicas = deployment["spec"].get("replicas", 1)
-        if before is not None and before["spec"].get("replicas", 1) == replicas:
-            return
+        had = (before["spec"].get("replicas", 1), flavor_of(before)) if before is not None else (0, "")
         job = self.world.job_of(deployment)
-        if sizer_of(deployment) != OPERATOR or job is None:
+        if had == (replicas, flavor_of(deployment)) or sizer_of(deployment) != OPERATOR or job is None:
             return
         grant = grant_of(job)
-        repinned = deployment["metadata"].get("annotations", {}).get(FLAVOR) != grant.flavor
-        if replicas == 0 and grant.replicas and not (owner_of(deployment) is None and self._moves(before, grant)):
-            yield f"sized to 0, while its job is granted {grant.replicas} on {grant.flavor}"
-        elif replicas and (replicas != grant.replicas or repinned):
+        if replicas == 0:
+            if grant.replicas and not (owner_of(deployment) is None and self._moves(before, grant)):
+                yield f"sized to 0, while its job is granted {grant.replicas} on {grant.flavor}"
+            return
+        if grant != Grant(flavor_of(deployment), replicas):
             yield f"sized to {replicas}, while its job is granted {grant.replicas} on {grant.flavor or 'nothing'}"
+        if replicas > had[0] or flavor_of(deployment) != had[1]:
+            yield from self._passed_limits(job, grant, now)
+
+    def _passed_limits(self, job: Obj, grant: Grant, now: float) -> Iterator[str]:
+        """Pods that start must find room and quota, whatever others were granted.
+
+        Not at each status: those of one round follow each other, and only then Deployments are sized.
+        """
+        held = quotas.uses(self.world)
+        total = sum(use.accelerators for use in held if use.flavor == grant.flavor)
+        room = max(room.get(grant.flavor, 0) for room in self._room.within(now))
+        if total > room:
+            yield f"{total} {grant.flavor} are granted, {room} exist"
+        queue = self.world.spec_decided_on(job).get("queueName", quotas.DEFAULT)
+        broken = [quotas.breach(queues, held, queue, grant.flavor) for queues in self._queues.within(now)]
+        if all(broken):
+            yield broken[-1]
 
     @staticmethod
     def _moves(before: Obj, grant: Grant) -> bool:
@@ -212,8 +232,20 @@ class Checker:
             if total > room.get(flavor, 0):
                 yield f"{total} {flavor} are granted, {room.get(flavor, 0)} exist"
             for queue in sorted({use.queue for use in held if use.flavor == flavor}):
-                if what := quotas.breach(queues, held, queue, flavor):
+                what = quotas.breach(queues, held, queue, flavor)
+                if what and self._has_surplus(queues, queue, flavor):
                     yield what
+
+    def _has_surplus(self, queues: quotas.Queues, name: str, flavor: str) -> bool:
+        """Of a queue beyond its own quota: a job above its minimum. Minimums outlast a quota that was cut."""
+        queue = queues.get(name)
+        own = (quotas.quota(queue, flavor) or {}).get("nominalQuota", 0) if queue is not None else 0
+        used, surplus = 0, False
+        for job, grant in self.world.granted():
+            if grant.flavor == flavor and job["spec"].get("queueName", quotas.DEFAULT) == name:
+                used += grant.replicas * self.world.accelerators(job)
+                surplus = surplus or grant.replicas > job["spec"].get("minReplicas", 1)
+        return surplus and used > own
 
     def _orphans(self) -> Iterator[str]:
         jobs = {uid(job) for job in self.world.of("TrainingJob").values()}

@@ -81,10 +81,15 @@ class History:
             spec = {**pod_spec(more.get("product", H100)), "nodeName": node}
             self.see("Pod", meta["name"], {"metadata": meta, "spec": spec, "status": status})
 
+    def starts(self, name: str, replicas: int, **more: Any) -> None:
+        """Granted and sized; its pods come later."""
+        product = more.get("product", H100)
+        self.job(name, replicas, **more)
+        self.deployment(name, replicas, product=product)
+
     def runs(self, name: str, replicas: int, **more: Any) -> None:
         """A job that is granted, sized and has its pods, as it should be."""
-        self.job(name, replicas, **more)
-        self.deployment(name, replicas)
+        self.starts(name, replicas, **more)
         self.pods(name, replicas)
 
     def broken(self) -> str:
@@ -152,49 +157,63 @@ def test_grant_is_held_against_the_spec_that_its_status_knew(history: History) -
 
 def test_more_granted_than_exists(history: History) -> None:
     history.runs("a", 4)
-    history.job("b", 5)
+    history.starts("b", 5)
     assert "9 nvidia-h100 are granted, 8 exist" in history.broken()
+
+
+def test_grants_of_one_round_are_judged_when_all_are_written(history: History) -> None:
+    """Two jobs that change places pass through a moment in which both are on one flavor."""
+    history.node("n1", product=A100)
+    history.starts("a", 8)
+    history.starts("b", 8, product=A100)
+    history.job("a", 8, product=A100)
+    history.job("b", 8)
+    history.deployment("a", 8, product=A100)
+    history.deployment("b", 8)
+    assert history.broken() == ""
+    history.starts("c", 2)
+    assert "10 nvidia-h100 are granted, 8 exist" in history.broken()
 
 
 def test_room_that_went_a_moment_ago_may_still_be_granted_but_not_later(history: History) -> None:
     history.node("n1")
     history.gone("Node", "n1")
-    history.job("a", 8)
-    history.job("b", 4)
+    history.starts("a", 8)
+    history.starts("b", 4)
     assert history.broken() == ""
     history.pass_time(10)
-    history.job("c", 2)
+    history.starts("c", 2)
     assert "14 nvidia-h100 are granted, 8 exist" in history.broken()
 
 
 def test_pods_keep_their_room_on_a_node_that_takes_no_others(history: History) -> None:
     history.node("n1")
-    history.job("a", 4)
+    history.starts("a", 4)
     history.pods("a", 4, node="n1")
     history.node("n1", ready=False)
     history.pass_time(10)
-    history.job("b", 8)
+    history.starts("b", 8)
     assert history.broken() == "", "4 retained and 8 placeable"
-    history.job("c", 2)
+    history.starts("c", 2)
     assert "14 nvidia-h100 are granted, 12 exist" in history.broken()
 
 
 def test_losing_nodes_alone_breaks_nothing_and_growing_then_does(history: History) -> None:
     history.node("n1")
-    history.job("a", 8)
-    history.job("b", 4)
+    history.starts("a", 8)
+    history.starts("b", 4)
     history.gone("Node", "n1")
     history.pass_time(10)
-    history.job("a", 7)
+    history.starts("a", 7)
     assert history.broken() == ""
-    history.job("b", 5)
+    history.starts("b", 5)
     assert "12 nvidia-h100 are granted, 8 exist" in history.broken()
 
 
 def test_queue_beyond_its_quota(history: History) -> None:
     history.queue("default", 4)
     history.pass_time(10)
-    history.job("a", 5)
+    history.starts("a", 5)
     assert "queue default uses 5 of 4 + 0 nvidia-h100" in history.broken()
 
 
@@ -203,16 +222,16 @@ def test_borrowing_beyond_its_limit_and_beyond_what_the_cohort_has(history: Hist
     history.queue("default", 4, "all", borrowingLimit=2)
     history.queue("rich", 8, "all", lendingLimit=3)
     history.pass_time(10)
-    history.job("a", 6)
-    history.job("b", 6, queueName="rich")
+    history.starts("a", 6)
+    history.starts("b", 6, queueName="rich")
     assert history.broken() == ""
-    history.job("a", 7)
+    history.starts("a", 7)
     assert "queue default uses 7 of 4 + 2" in history.broken()
     history.checker.violations.clear()
     history.queue("default", 4, "all")
-    history.job("b", 5, queueName="rich")
+    history.starts("b", 5, queueName="rich")
     history.pass_time(10)
-    history.job("a", 8)
+    history.starts("a", 8)
     assert "cohort all uses 13 of 12" in history.broken()
 
 
@@ -220,9 +239,9 @@ def test_what_a_queue_does_not_lend_is_not_borrowed(history: History) -> None:
     history.queue("default", 2, "all")
     history.queue("rich", 4, "all", lendingLimit=1)
     history.pass_time(10)
-    history.job("a", 3)
+    history.starts("a", 3)
     assert history.broken() == ""
-    history.job("a", 4)
+    history.starts("a", 4)
     assert "cohort all uses 7 of 6" in history.broken()
 
 
@@ -230,7 +249,7 @@ def test_job_that_may_not_borrow_stays_within_the_nominal_quota(history: History
     history.queue("default", 2, "all")
     history.queue("rich", 4, "all")
     history.pass_time(10)
-    history.job("a", 3, preemptible=False)
+    history.starts("a", 3, preemptible=False)
     assert "jobs that may not borrow hold 3 of 2" in history.broken()
 
 
@@ -238,19 +257,19 @@ def test_quota_that_was_cut_a_moment_ago(history: History) -> None:
     history.queue("default", 8)
     history.pass_time(10)
     history.queue("default", 4)
-    history.job("a", 6)
+    history.starts("a", 6)
     assert history.broken() == ""
     history.pass_time(10)
-    history.job("b", 2)
+    history.starts("b", 2)
     assert "queue default uses 8 of 4" in history.broken()
 
 
 def test_flavor_that_the_queue_does_not_list_and_queue_that_is_not_there(history: History) -> None:
     history.quota("default", "nvidia-a100", 8, {})
     history.pass_time(10)
-    history.job("a", 2)
+    history.starts("a", 2)
     assert "queue default has no quota of nvidia-h100" in history.broken()
-    history.job("b", 2, queueName="none")
+    history.starts("b", 2, queueName="none")
     assert "there is no queue none" in history.broken()
 
 
@@ -336,11 +355,11 @@ def test_state_that_a_list_shows_is_not_judged_as_a_step(history: History) -> No
 
 
 def test_violation_tells_what_led_there(history: History) -> None:
-    history.job("a", 4)
-    history.job("b", 5)
+    history.starts("a", 4)
+    history.starts("b", 5)
     (found,) = history.checker.violations
-    assert len(found.after) == 3
-    assert "TrainingJob b" in found.after[-1]
+    assert len(found.after) == 5
+    assert "Deployment b" in found.after[-1]
     assert "Node n0 takes pods" in found.after[0]
 
 
@@ -370,6 +389,8 @@ def test_more_granted_than_exists_or_than_the_quota_at_rest(history: History) ->
     history.runs("a", 4)
     history.queue("default", 2)
     assert "queue default uses 4 of 2" in history.at_rest()
+    history.job("a", 4, minReplicas=4)
+    assert history.at_rest() == "", "a minimum outlasts a quota"
     history.gone("Node", "n0")
     for index in range(4):
         history.gone("Pod", f"a-{index}")

@@ -14,10 +14,16 @@ GRACE_SECONDS = 300.0
 
 @dataclass
 class Losses:
-    """Watches the accelerators of each flavor; after a loss of more than 30 % within a minute there is a grace."""
+    """Watches the accelerators of each flavor; after a loss of more than 30 % within a minute there is a grace.
+
+    It ends when all are back, or after five minutes: nodes return one by one, and who shrank for the last ones would
+    grow again at once.
+    """
 
     seen: dict[str, deque[tuple[float, int]]] = field(default_factory=dict)
     grace: dict[str, float] = field(default_factory=dict)
+    back: dict[str, int] = field(default_factory=dict)
+    """With so many accelerators a grace is over."""
 
     def observe(self, snapshot: Snapshot) -> Mapping[str, float]:
         """The graces that hold now: flavor -> until, in seconds of the epoch."""
@@ -32,10 +38,10 @@ class Losses:
                 history.popleft()
             most = max(count for _, count in history)
             if total < (1 - MOST_LOST) * most and flavor not in self.grace:
-                self.grace[flavor] = now + GRACE_SECONDS
+                self.grace[flavor], self.back[flavor] = now + GRACE_SECONDS, most
                 history.clear()
             history.append((now, total))
-            if now >= self.grace.get(flavor, now + 1):
+            if flavor in self.grace and (now >= self.grace[flavor] or total >= self.back[flavor]):
                 del self.grace[flavor]
         return dict(self.grace)
 
