@@ -49,6 +49,7 @@ def rows(plays: list[Play]) -> Iterator[Row]:
 
 
 def _row(scoring: str, family: str, half: str, plays: list[Play], number: int) -> Row:
+    plays = [play for play in plays if len(play.outcomes) > number]
     outcomes = [play.outcomes[number] for play in plays]
     shares = [outcome.share for outcome in outcomes]
     return (
@@ -75,7 +76,7 @@ def totals(plays: list[Play]) -> Iterator[Row]:
 def below(plays: list[Play]) -> Iterator[Row]:
     """The worlds of a divisor chain that miss the goal."""
     for play in plays:
-        for half, outcome in zip(HALVES, play.outcomes, strict=True):
+        for half, outcome in zip(HALVES, play.outcomes, strict=False):
             if play.world.family is FAMILIES[0] and outcome.share < LEAST_SHARE:
                 got, best = outcome.got, outcome.best
                 yield (

@@ -160,8 +160,8 @@ class Batch:
         return list(self.plays.values())
 
     async def _waves(self) -> None:
-        """Until no world changes any more."""
-        active = list(self.plays.values())
+        """Until no world changes any more. Where something went wrong, that is the outcome."""
+        active = [play for play in self.plays.values() if not play.troubles]
         for play in active:
             play.rounds.append(0)
         await self._settle(active)
@@ -175,6 +175,8 @@ class Batch:
         for play in active:
             play.trouble(f"still changes after {MOST_ROUNDS} rounds")
         for play in self.plays.values():
+            if play.troubles:
+                continue
             policy, start = play.cluster.policy(), first[play.world.name]
             got = value_of(start, policy, play.running())
             play.outcomes.append(Outcome(got, await asyncio.to_thread(best_of, start, policy)))

@@ -47,7 +47,8 @@ async def test_every_granted_pod_finds_room_and_chains_lose_nothing(api: Api, sp
         *worlds(WORLDS, space, PACKING_SCHEDULER, first_seed=WORLDS),
     ]
     plays = await Batch(api, space, drawn).play()
-    assert list(refused(plays)) == []
+    troubles = list(refused(plays))
+    assert not troubles, "\n".join(troubles)
     for half in (0, 1):
         chains = [play.outcomes[half] for play in plays if play.world.family is CHAINS]
         assert share_of(chains) >= LEAST_SHARE, [(outcome.got, outcome.best) for outcome in chains]
