@@ -86,14 +86,14 @@ class Allocator:
     async def rounds(self) -> None:
         """For ever: wait for a change or for time, then one round."""
         while True:
-            await self.dirty.settled(self._patience())
+            await self.dirty.settled(self.patience())
             self.progressed_at = self.monotonic()
             if not self.leads() or self.age() > self.settings.stale_seconds:
                 await asyncio.sleep(self.settings.quiet_seconds)
                 continue
             await self.round()
 
-    def _patience(self) -> float:
+    def patience(self) -> float:
         """How long to wait for a change: until time alone matters, and never so long that liveness looks dead."""
         longest = 5.0
         if self._again_at is None:
@@ -113,7 +113,9 @@ class Allocator:
             return
         with self.precedence.held():
             await self._carried_out(snapshot, policy, started)
-        if self.precedence.delayed:
+        whole = self._last is not None and self._last[0] is snapshot
+        # A round that failed, or lost some of its writes, has set its own pause.
+        if self.precedence.delayed and whole:
             self._look_again(0.0)
 
     async def _carried_out(self, snapshot: Snapshot, policy: Policy, started: float) -> None:
