@@ -63,9 +63,13 @@ class Actuator:
             )
             for outcome in decision.outcomes
         ]
-        work = [change for change in changes if self._has_work(change)]
-        moving = [change for change in work if self._moves(change)]
-        staying = [change for change in work if not self._moves(change)]
+        moving, staying = [], []
+        for change in changes:
+            facts = self._facts(change)
+            if facts is not None and self._workload_work(change, facts) is not None:
+                moving.append(change)
+            elif facts is not None and self._status_differs(change, facts):
+                staying.append(change)
         first = [change for change in moving if change.gives_room]
         rest = [change for change in moving if not change.gives_room]
         # What is only told waits: it keeps no job from running, and the API server takes so many writes a second.
@@ -99,14 +103,6 @@ class Actuator:
         entry = self.cluster.entries[kinds.JOB.name].get(change.outcome.key)
         facts: JobFacts | None = entry.value if entry is not None else None
         return facts if facts is not None and facts.job.uid == change.job.uid else None
-
-    def _has_work(self, change: "_Change") -> bool:
-        facts = self._facts(change)
-        return facts is not None and (self._status_differs(change, facts) or self._moves(change))
-
-    def _moves(self, change: "_Change") -> bool:
-        facts = self._facts(change)
-        return facts is not None and self._workload_work(change, facts) is not None
 
     async def _tell(self, change: "_Change") -> Done:
         facts = self._facts(change)

@@ -23,7 +23,7 @@ class Election:
     namespace: str
     name: str
     identity: str
-    duration_seconds: float = 15.0
+    duration_seconds: float
     monotonic: Callable[[], float] = time.monotonic
     holder: str = ""
     _renewed_at: float = field(default=float("-inf"), init=False)
