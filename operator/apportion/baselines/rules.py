@@ -51,21 +51,32 @@ def drf(snapshot: Snapshot, policy: Policy) -> Plan:
         for job in _by_arrival(filling):
             jobs.setdefault(job.queue_name or f"namespace {job.key.namespace}", []).append(job)
 
-        def share(user: str) -> float:
-            used: dict[str, float] = {}
-            for job in jobs[user]:
-                if (have := filling.now(job)) is not None:
-                    used[have.flavor] = used.get(have.flavor, 0.0) + have.accelerators
-            return max((count / totals[name] for name, count in used.items()), default=0.0) / weights.get(user, 1.0)
+        used: dict[str, dict[str, float]] = {user: dict.fromkeys(totals, 0.0) for user in jobs}
+        for user, members in jobs.items():
+            for have in filter(None, map(filling.now, members)):
+                used[user][have.flavor] += have.accelerators
 
-        open_ = {user: list(members) for user, members in jobs.items()}
+        def share(user: str) -> float:
+            dominant = max((count / totals[name] for name, count in used[user].items()), default=0.0)
+            return dominant / weights.get(user, 1.0)
+
+        def fewest(user: str) -> list[tuple[float, int]]:
+            found = [(_accelerators(filling.now(job)), number) for number, job in enumerate(jobs[user])]
+            heapify(found)
+            return found
+
+        open_ = {user: fewest(user) for user in jobs}
         queue = [(share(user), user) for user in open_]
         heapify(queue)
         while queue:
             _, user = heappop(queue)
-            job = min(open_[user], key=lambda job: _accelerators(filling.now(job)))
-            if not _take_first(filling, job, _smallest(filling, job)):
-                open_[user].remove(job)
+            before, number = heappop(open_[user])
+            job = jobs[user][number]
+            if _take_first(filling, job, _smallest(filling, job)):
+                after = filling.now(job)
+                assert after is not None
+                used[user][after.flavor] += after.accelerators - before
+                heappush(open_[user], (after.accelerators, number))
             if open_[user]:
                 heappush(queue, (share(user), user))
 

@@ -49,13 +49,15 @@ class Filling:
         self._taken: list[tuple[JobKey, int]] = []
         self._groups = {job.key: at for at, group in enumerate(found.groups) for job in group.members}
         self._accelerators = Steps(self._problem).accelerators
+        self._populated = frozenset(node.flavor for node in snapshot.nodes if node.flavor is not None)
         self._known: dict[int, tuple[Offer, ...]] = {}
+        self._offer_of: dict[int, Offer] = {}
         self.jobs: tuple[Job, ...] = tuple(job for group in found.groups for job in group.members)
 
     def now(self, job: Job) -> Offer | None:
         """What the job has so far; None: nothing."""
-        column = self._assigned[job.key]
-        return next((offer for offer in self._all(job) if offer.column == column), None)
+        self._all(job)
+        return self._offer_of.get(self._assigned[job.key])
 
     def next(self, job: Job) -> Iterator[Offer]:
         """More of the flavor that it has, or of any if it has nothing: the fewest replicas first, then the best."""
@@ -94,28 +96,21 @@ class Filling:
         return self._round.plan_of(self._problem, best, assignment, self._round.found, 0.0)
 
     def _settle(self) -> None:
-        """Placing again from nothing might put pods elsewhere and fail: the last step is given back until it does
-        not."""
-        if not self._taken:
-            return
-        self._placer = self._repair.place(self._assigned)
-        while self._taken and self._repair.failed(self._assigned, self._placer):
-            key, column = self._taken.pop()
-            self._ledger.give_back(self._assigned[key], column)
-            self._assigned[key] = column
-            self._placer = self._repair.place(self._assigned)
-        self._taken.clear()
+        """Only at the end: the ledger keeps what a step that is given back had taken."""
+        if self._taken:
+            self._placer = self._repair.settled(self._assigned, self._taken)
+            self._taken.clear()
 
     def _all(self, job: Job) -> tuple[Offer, ...]:
         group = self._groups[job.key]
         if group not in self._known:
             self._known[group] = tuple(sorted(self._offers(group), key=lambda offer: (offer.replicas, -offer.value)))
+            self._offer_of.update((offer.column, offer) for offer in self._known[group])
         return self._known[group]
 
     def _offers(self, group: int) -> Iterator[Offer]:
         columns, job = self._problem.options.columns, self._problem.options.groups[group].like
-        populated = frozenset(node.flavor for node in self.snapshot.nodes if node.flavor is not None)
-        rates = Rates(job, self.snapshot.flavors, populated)
+        rates = Rates(job, self.snapshot.flavors, self._populated)
         least = promise_of(job, terms_of(self.snapshot, job))
         for at in range(int(columns.start[group]), int(columns.start[group + 1])):
             if not self._problem.offered[at] and columns.replicas[at] >= least:

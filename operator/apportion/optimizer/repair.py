@@ -173,10 +173,7 @@ class Repair:
 
     def fill(self, assigned: dict[JobKey, int], placer: Placer) -> Placer:
         """Takes every step that is worth something, breaks no row and places, the most valuable per accelerator first.
-
-        Placing again from nothing might put pods elsewhere and fail: the last step taken is given back until it does
-        not.
-        """
+        The placement of all that was taken; the given one where nothing was."""
         ledger = Ledger(self._problem, self.counts(assigned))
         columns = self._options.columns
         heap: list[tuple[float, JobKey, int, int]] = []
@@ -214,8 +211,11 @@ class Repair:
                 if more == 1:
                     full.add(kind)
             offer(key, rank + 1)
-        if not taken:
-            return placer
+        return self.settled(assigned, taken) if taken else placer
+
+    def settled(self, assigned: dict[JobKey, int], taken: list[tuple[JobKey, int]]) -> Placer:
+        """Places all again, after these steps: (job, its column before). That might put pods elsewhere and fail: the
+        last step is given back until it does not."""
         placer = self.place(assigned)
         while taken and self.failed(assigned, placer):
             key, column = taken.pop()
