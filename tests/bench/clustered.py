@@ -6,7 +6,6 @@ Times are those of the API server's audit log, which sees every client alike.
 import asyncio
 import contextlib
 import os
-import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -15,16 +14,16 @@ from datetime import datetime
 from pathlib import Path
 
 from apportion.kube.actuator import CONCURRENCY
-from apportion.kube.client import Api, connect
+from apportion.kube.client import Api
 from apportion.kube.kinds import DEPLOYMENT, JOB, POD
 from bench.living import percentile, resident
+from bench.plane import installed_plane
 from bench.stage import training_job
-from controlplane.components import BENCHMARK
 from controlplane.nodes import NodeClass, add_nodes, until_ready
 from controlplane.plane import Plane
 from integration.manifests import MERGE_PATCH, SYSTEM, Obj
 from integration.operator_process import Operator, is_ready, leads
-from integration.real_plane import OPERATOR, RealPlane
+from integration.real_plane import OPERATOR
 from integration.waiting import until
 
 SPACE = "default"
@@ -72,16 +71,9 @@ class Tables:
 
 async def measure(counts: tuple[int, ...], nodes: int, idle_seconds: int) -> Tables:
     """All on one control plane of its own."""
-    with tempfile.TemporaryDirectory(prefix="apportion-bench-") as name:
-        plane = Plane(Path(name) / "plane", BENCHMARK)
-        await asyncio.to_thread(plane.start)
-        try:
-            installed = await asyncio.to_thread(RealPlane, Path(name), plane)
-            async with installed.open(), await connect(str(plane.kubeconfig)) as api:
-                await until_ready(api, await add_nodes(api, nodes, NodeClass()), 300)
-                return await _tables(api, plane, counts, idle_seconds)
-        finally:
-            await asyncio.to_thread(plane.stop)
+    async with installed_plane() as (plane, api):
+        await until_ready(api, await add_nodes(api, nodes, NodeClass()), 300)
+        return await _tables(api, plane, counts, idle_seconds)
 
 
 async def _tables(api: Api, plane: Plane, counts: tuple[int, ...], idle_seconds: int) -> Tables:

@@ -1,17 +1,12 @@
 """Hundreds of saturated worlds on the real control plane: what its scheduler leaves Pending, and what runs at last."""
 
-import asyncio
 import statistics
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
-from apportion.kube.client import connect
-from controlplane.components import BENCHMARK, DEFAULT_SCHEDULER, PACKING_SCHEDULER
-from controlplane.plane import Plane
+from bench.plane import installed_plane
+from controlplane.components import DEFAULT_SCHEDULER, PACKING_SCHEDULER
 from controlplane.scheduling.rounds import Batch, Play, refused, share_of
 from controlplane.scheduling.worlds import FAMILIES, worlds
-from integration.real_plane import RealPlane
 
 SPACE = "default"
 AT_ONCE = 40  # worlds side by side
@@ -23,21 +18,14 @@ Row = tuple[str, ...]
 
 async def measure(count: int, first_seed: int) -> list[Play]:
     """So many worlds under each scoring, all on one control plane of its own."""
-    with tempfile.TemporaryDirectory(prefix="apportion-bench-") as name:
-        plane = Plane(Path(name) / "plane", BENCHMARK)
-        await asyncio.to_thread(plane.start)
-        try:
-            installed = await asyncio.to_thread(RealPlane, Path(name), plane)
-            async with installed.open(), await connect(str(plane.kubeconfig)) as api:
-                drawn = [
-                    world
-                    for number, scheduler in enumerate(SCORINGS)
-                    for world in worlds(count, SPACE, scheduler, first_seed + number * count)
-                ]
-                batches = [drawn[at : at + AT_ONCE] for at in range(0, len(drawn), AT_ONCE)]
-                return [play for batch in batches for play in await Batch(api, SPACE, batch).play()]
-        finally:
-            await asyncio.to_thread(plane.stop)
+    drawn = [
+        world
+        for number, scheduler in enumerate(SCORINGS)
+        for world in worlds(count, SPACE, scheduler, first_seed + number * count)
+    ]
+    batches = [drawn[at : at + AT_ONCE] for at in range(0, len(drawn), AT_ONCE)]
+    async with installed_plane() as (_, api):
+        return [play for batch in batches for play in await Batch(api, SPACE, batch).play()]
 
 
 def rows(plays: list[Play]) -> Iterator[Row]:

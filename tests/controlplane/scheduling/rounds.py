@@ -72,8 +72,9 @@ class Play:
     async def see(self, objects: Objects) -> None:
         """All objects of this world as they are now."""
         self.objects = objects
-        for kind in set(WATCHED) & set(objects):
-            await self.cluster.replace_all(kind, _page(objects[kind]))
+        for kind, found in objects.items():
+            if kind in WATCHED:
+                await self.cluster.replace_all(kind, _page(found))
         for pod in objects[POD]:
             for condition in mappings(pod, "status", "conditions"):
                 if condition.get("reason") == "Unschedulable":
