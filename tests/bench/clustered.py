@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from apportion.config import Settings
 from apportion.kube.actuator import CONCURRENCY
 from apportion.kube.client import Api
 from apportion.kube.kinds import DEPLOYMENT, JOB, POD
@@ -97,7 +98,7 @@ async def _tables(api: Api, plane: Plane, counts: tuple[int, ...], idle_seconds:
 
 @contextlib.asynccontextmanager
 async def _operating(config: Path, folder: Path) -> AsyncIterator[Operator]:
-    operator = Operator(config, folder, lease_seconds=15)
+    operator = Operator(config, folder, lease_seconds=Settings.lease_seconds)
     operator.start()
     try:
         await is_ready(operator)
