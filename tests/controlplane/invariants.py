@@ -171,7 +171,7 @@ class Checker:
             return
         grant = grant_of(job)
         if replicas == 0:
-            if grant.replicas and not (owner_of(deployment) is None and self._moves(before, grant)):
+            if grant.replicas and not self._moves(before, grant):
                 yield f"sized to 0, while its job is granted {grant.replicas} on {grant.flavor}"
             return
         if grant != Grant(flavor_of(deployment), replicas):
@@ -196,7 +196,7 @@ class Checker:
 
     @staticmethod
     def _moves(before: Obj, grant: Grant) -> bool:
-        """A referenced Deployment goes through 0 to another flavor."""
+        """A Deployment may go through 0 to another flavor: a referenced one always does."""
         template = (before or {}).get("spec", {}).get("template", {}).get("metadata", {})
         return bool(template.get("annotations", {}).get(FLAVOR) != grant.flavor)
 

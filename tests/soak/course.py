@@ -7,12 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
+from controlplane.history import is_ready, summary
 from controlplane.scene import CHART_LEASE_SECONDS, Scene
+from soak.kubelets import report_again
 from soak.people import People
 from soak.weather import Weather
 
 ACTS_IN_A_TURN = (2, 5)
 LONGEST_TO_REST_SECONDS = 150.0
+QUIET_SECONDS = 1.0
+LOOK_SECONDS = 0.2
+# Of a kubelet between two reports.
+KUBELETS_SECONDS = 10.0
 NODES_OF_A_FLAVOR = 6
 Say = Callable[[str], None]
 
@@ -83,7 +89,8 @@ async def _turn(people: People, weather: Weather, tally: Tally, say: Say) -> Non
     tally.rest_seconds.append(took)
     say(f"{fault}; meanwhile {', '.join(done)}; at rest after {took:.1f} s")
     if wrong:
-        told = "\n".join([*wrong, "--- last changes", *weather.scene.observer.checker.tail()])
+        last = weather.scene.observer.checker.tail()
+        told = "\n".join([*wrong, "--- not ready", *_unready(weather.scene), "--- last changes", *last])
         logs = "\n".join(f"--- operator\n{each.operator.log()[-3000:]}" for each in weather.scene.replicas)
         raise Broken(f"seed {tally.seed}, turn {len(tally.rest_seconds)}: {fault}\n{told}\n{logs}")
 
@@ -100,11 +107,21 @@ async def _acts(people: People, weather: Weather, tally: Tally) -> list[str]:
 
 
 async def _rest(scene: Scene) -> list[str]:
-    """What is still wrong when patience ends; a violation is told at once."""
-    deadline = time.monotonic() + LONGEST_TO_REST_SECONDS
+    """Wait until all has been at rest for a moment; else what is still wrong. A violation is told at once."""
+    began = quiet_since = time.monotonic()
     while True:
         broken = await scene.observer.judge()
         wrong = broken or await scene.observer.at_rest()
-        if broken or not wrong or time.monotonic() > deadline:
+        now = time.monotonic()
+        quiet_since = now if wrong else quiet_since
+        if broken or now - quiet_since >= QUIET_SECONDS or now - began > LONGEST_TO_REST_SECONDS:
             return wrong
-        await asyncio.sleep(0.2)
+        if now - began > KUBELETS_SECONDS:
+            await report_again(scene)
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def _unready(scene: Scene) -> list[str]:
+    """Pods that are not ready, for a failure message."""
+    pods = scene.observer.world.of("Pod").items()
+    return [f"Pod {name} {summary('Pod', pod)} {pod.get('status')}" for name, pod in pods if not is_ready(pod)]

@@ -14,6 +14,7 @@ from fault_proxy import Fault
 from integration.cluster import set_ready
 from integration.test_operator_faults import is_step
 from integration.waiting import until
+from soak.kubelets import leave_to_kwok
 
 HOUR = 3600
 # The other components come back later after each outage of the API server within two minutes.
@@ -168,6 +169,7 @@ class Weather:
         await asyncio.gather(*(set_ready(cluster, node, False) for node in nodes))
         await self.pause(2.0, 6.0)
         await asyncio.gather(*(set_ready(cluster, node, True) for node in nodes))
+        await asyncio.gather(*(leave_to_kwok(self.scene, node) for node in nodes))
 
     async def node_deleted(self) -> None:
         """And another one comes in its place."""

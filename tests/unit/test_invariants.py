@@ -49,9 +49,10 @@ class History:
         product, generation = more.pop("product", H100), more.pop("generation", 1)
         reason, phase = more.pop("reason", "NoCapacity"), more.pop("phase", "Running" if granted else "Pending")
         degraded, message = more.pop("degraded", False), more.pop("message", "as it is")
+        admits = more.pop("admits", bool(granted))
         listed, seen = more.pop("listed", False), more.pop("seen", generation)
         spec = {"minReplicas": 2, "maxReplicas": 8, "template": {"spec": pod_spec(product)}, **more}
-        admitted = {"type": "Admitted", "status": "True" if granted else "False", "reason": reason}
+        admitted = {"type": "Admitted", "status": "True" if admits else "False", "reason": reason}
         conditions = [admitted, {"type": "Degraded", "status": "True" if degraded else "False", "reason": "X"}]
         status = {"phase": phase, "observedGeneration": seen, "conditions": conditions, "message": message}
         if granted:
@@ -279,6 +280,12 @@ def test_loss_without_a_word(history: History) -> None:
     assert "lost 2 replicas, and its status does not say why" in history.broken()
 
 
+def test_nothing_granted_to_a_job_that_counts_as_admitted(history: History) -> None:
+    history.job("a", 8)
+    history.job("a", 0, suspend=True, admits=True)
+    assert "has nothing, and its status does not say that it is not admitted" in history.broken()
+
+
 def test_everything_lost_where_there_is_room(history: History) -> None:
     history.runs("a", 4)
     history.job("a", 0, reason="NoCapacity")
@@ -328,18 +335,32 @@ def test_deployment_raised_without_any_grant(history: History) -> None:
     assert "sized to 2, while its job is granted 0 on nothing" in history.broken()
 
 
-def test_referenced_deployment_goes_through_zero_to_another_flavor_only(history: History) -> None:
+@pytest.mark.parametrize("owned", [True, False])
+def test_deployment_goes_through_zero_to_another_flavor_only(history: History, owned: bool) -> None:
     history.node("n1", product=A100)
-    reference = {"template": None, "workloadRef": {"name": "a"}}
-    history.deployment("a", 4, owned=False, by="kubectl")
-    history.job("a", 4, **reference)
-    history.job("a", 4, product=A100, **reference)
-    history.deployment("a", 0, owned=False)
+    spec = {} if owned else {"template": None, "workloadRef": {"name": "a"}}
+    history.job("a", 4, **spec)
+    history.deployment("a", 4, owned=owned)
+    history.job("a", 4, product=A100, **spec)
+    history.deployment("a", 0, owned=owned)
     assert history.broken() == ""
-    history.deployment("a", 4, owned=False, product=A100)
+    history.deployment("a", 4, owned=owned, product=A100)
     assert history.broken() == ""
-    history.deployment("a", 0, owned=False, product=A100)
+    history.deployment("a", 0, owned=owned, product=A100)
     assert "sized to 0, while its job is granted 4 on nvidia-a100" in history.broken()
+
+
+def test_move_to_a_flavor_that_has_no_room(history: History) -> None:
+    history.node("n1", 2, product=A100)
+    history.starts("a", 4)
+    history.starts("a", 4, product=A100)
+    assert "4 nvidia-a100 are granted, 2 exist" in history.broken()
+
+
+def test_deployment_of_an_older_job_of_the_same_name_is_not_judged_by_the_new_one(history: History) -> None:
+    history.job("a", 4)
+    history.deployment("a", 2, owner="uid-of-an-older-a")
+    assert history.broken() == ""
 
 
 def test_what_others_do_to_a_deployment_is_not_the_operators_fault(history: History) -> None:
@@ -395,6 +416,16 @@ def test_more_granted_than_exists_or_than_the_quota_at_rest(history: History) ->
     for index in range(4):
         history.gone("Pod", f"a-{index}")
     assert "4 nvidia-h100 are granted, 0 exist" in history.at_rest()
+
+
+def test_queue_within_its_own_quota_is_not_to_blame_for_a_cohort_beyond(history: History) -> None:
+    history.queue("default", 4, "all")
+    history.queue("rich", 2, "all")
+    history.runs("a", 4)
+    history.runs("b", 4, queueName="rich", minReplicas=4)
+    assert history.at_rest() == "", "b keeps its minimum, a what is its queue's own"
+    history.job("b", 4, queueName="rich")
+    assert "cohort all uses 8 of 6" in history.at_rest()
 
 
 def test_deployment_that_outlives_its_job(history: History) -> None:
