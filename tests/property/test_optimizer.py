@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,8 +15,11 @@ from apportion.model.jobs import Admission, Job, JobKey, Memory, Pod
 from apportion.model.plan import Plan, Status
 from apportion.model.policy import Policy, SolverLimits, Stability
 from apportion.model.queues import Queue, Quota
+from apportion.model.resources import total
 from apportion.model.snapshot import Ceiling, Snapshot, Terms
-from apportion.optimizer import place, solve, violations
+from apportion.optimizer import place, solve, survivors, violations
+from apportion.optimizer.repair import Assignment
+from apportion.optimizer.solve import Round
 from property.brute_force import best, job_value, packs
 
 GPU = "nvidia.com/gpu"
@@ -162,6 +166,53 @@ def test_the_bound_is_never_below_the_optimum(snapshot: Snapshot, policy: Policy
     if found is not None:
         assert plan.bound >= found.value - 1e-6
     assert plan.bound >= plan.objective
+
+
+def staying(snapshot: Snapshot, picked: Sequence[tuple[Job, str, int]]) -> dict[JobKey, tuple[Pod, ...]]:
+    """The pods that stay where they are."""
+    found = {}
+    for job, flavor, replicas in picked:
+        if job.admission is not None and job.admission.flavor == flavor:
+            found[job.key] = survivors(job, replicas, {node.name for node in snapshot.nodes})
+    return {key: pods for key, pods in found.items() if pods}
+
+
+def packs_around(snapshot: Snapshot, picked: Sequence[tuple[Job, str, int]]) -> bool:
+    """New pods find room beside those that stay."""
+    stays = staying(snapshot, picked)
+    nodes = []
+    for node in snapshot.nodes:
+        here = [pod.requests for pods in stays.values() for pod in pods if pod.node == node.name]
+        nodes.append(replace(node, foreign=total((node.foreign, *here))))
+    around = replace(snapshot, nodes=tuple(nodes))
+    return packs(around, [(job, flavor, count - len(stays.get(job.key, ()))) for job, flavor, count in picked])
+
+
+@QUICK
+@given(snapshots(sizes=(1, 2, 3), flavors=2, most_jobs=4), st.booleans())
+def test_the_bound_of_plans_that_leave_the_same_pods_is_never_below_the_best_of_them(
+    snapshot: Snapshot, stand: bool
+) -> None:
+    """Also around a poor plan: everybody keeps what they have."""
+    round_ = Round(snapshot, EXACT)
+    attempt = round_.attempted(round_.found, round_.limits)
+    if stand:
+        columns = round_.found.columns
+        current = {int(columns.group[at]): at for at in np.flatnonzero(columns.current).tolist()}
+        kept = {job.key: current.get(at, -1) for at, group in enumerate(round_.found.groups) for job in group.members}
+        counts = np.bincount([at for at in kept.values() if at >= 0], minlength=len(columns)).astype(float)
+        attempt = replace(attempt, assignment=Assignment(kept, counts, (), resolved=False))
+    plan = round_.plan_of(attempt, attempt.bound, attempt.bound_staying(round_.ground, round_.limits))
+    stays = staying(snapshot, chosen(snapshot, plan))
+
+    def allowed(picked: list[tuple[Job, str, int]]) -> bool:
+        same = staying(snapshot, picked) == stays
+        return same and within_quota(snapshot, picked) and packs_around(snapshot, picked)
+
+    found = best(snapshot, EXACT, allowed)
+    assert plan.bound_staying is not None
+    if found is not None:
+        assert plan.bound_staying >= found.value - 1e-6
 
 
 @QUICK

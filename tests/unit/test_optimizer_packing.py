@@ -2,14 +2,22 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from apportion.model.curves import Usl
 from apportion.model.jobs import JobKey, Pod
-from apportion.model.plan import Allocation
+from apportion.model.plan import Allocation, Status
+from apportion.model.policy import SolverLimits
 from apportion.model.queues import Queue, Quota
 from apportion.model.snapshot import Ceiling, Snapshot, Terms
 from apportion.optimizer import place, solve, survivors, violations
+from apportion.optimizer.repair import Repair, repaired
+from apportion.optimizer.sharing import Shared
+from apportion.optimizer.solve import Round
+from apportion.optimizer.solving import Solvers
+from apportion.optimizer.stages import staged
+from bench.instances import SIZES, instance
 from optimizer_builders import EXACT, GPU, granted, job, node, running, snapshot, under
 
 LINEAR = Usl(1.0, 0.0)
@@ -108,9 +116,65 @@ def test_ragged_nodes_cut_new_jobs_never_running_ones() -> None:
     base = under(snapshot([node("n1", 4), node("n2", 4)], [old, job("new", 1, 1, 4)]), old=Terms(keeps=4))
     plan = solve(base, EXACT)
     assert granted(plan) == {"new": 0, "old": 4}
-    assert plan.unplaced == (JobKey("ns", "new"),)
     elastic = under(snapshot([node("n1", 4), node("n2", 4)], [old, job("new", 1, 4, 1)]), old=Terms(keeps=4))
     assert granted(solve(elastic, EXACT)) == {"new": 4, "old": 4}
+
+
+def test_a_pod_alone_on_its_node_keeps_a_block_of_eight_from_others() -> None:
+    lone = running(job("lone", 1, 2), {"n1": 1, "n2": 1})
+    base = under(snapshot([node("n1"), node("n2")], [lone, job("big", 1, 1, 8, priority=1)]), lone=Terms(keeps=1))
+    plan = solve(base, EXACT)
+    assert granted(plan) == {"lone": 1, "big": 1}
+    assert (plan.status, plan.short, plan.unplaced) == (Status.OPTIMAL, (), ())
+    # Where others hold most of each node nothing comes free for it.
+    others = [running(job(name, 7, 7), {where: 7}) for name, where in (("o1", "n1"), ("o2", "n2"))]
+    held = under(replace(base, jobs=tuple(sorted((*base.jobs, *others), key=lambda job: job.key))),
+                 lone=Terms(keeps=1), o1=Terms(keeps=7), o2=Terms(keeps=7))  # fmt: skip
+    assert granted(solve(held, EXACT)) == {"lone": 2, "big": 0, "o1": 7, "o2": 7}
+
+
+def test_room_that_comes_free_only_by_two_together_is_found() -> None:
+    jobs = [running(job("a", 4, 4), {"n": 4}), running(job("b", 4, 4), {"n": 4}), job("urgent", 1, 1, 8, priority=1)]
+    assert granted(solve(snapshot([node("n")], jobs), EXACT)) == {"a": 0, "b": 0, "urgent": 1}
+
+
+def test_a_large_program_finds_it_for_a_higher_class() -> None:
+    nodes = [node(f"n{at:03}") for at in range(70)]
+    small = [
+        running(job(f"j{at:03}", 1, 16, queue_name=f"q{at}"), {f"n{at // 8:03}": 1}, age=50_000.0 + at)
+        for at in range(560)
+    ]
+    plan = solve(snapshot(nodes, [*small, job("urgent", 1, 1, 8, priority=1)]), replace(EXACT, solver=SolverLimits()))
+    assert granted(plan)["urgent"] == 1
+
+
+def test_who_would_move_and_finds_no_room_there_keeps_the_place_it_had() -> None:
+    old = running(job("old", 1, 1, 4), {"h": 1})
+    nodes = [node("h", 4), node("a1", 2, "a100"), node("a2", 2, "a100")]
+    round_ = Round(under(snapshot(nodes, [old, job("new", 1, 1, 4)]), old=Terms(keeps=1)), EXACT)
+    found = round_.found
+    names = [flavor.name for flavor in round_.snapshot.flavors]
+    option = {
+        (found.groups[group].like.key.name, names[flavor]): at
+        for at, (group, flavor) in enumerate(zip(found.columns.group, found.columns.flavor, strict=True))
+    }
+    problem, _ = staged(found, round_.limits, round_.solvers, 0.0)
+    x = np.zeros(len(found.columns))
+    x[[option["old", "a100"], option["new", "h100"]]] = 1
+    best = Shared(x, 0.0, 0.0, np.zeros(len(problem.rows)), np.flatnonzero(x))
+    without = Solvers(SolverLimits(methods=()))
+    assignment = repaired(Repair(round_.snapshot, round_.ground, problem), x, without, best, 0.0)
+    assert assignment.columns == {JobKey("ns", "old"): option["old", "h100"], JobKey("ns", "new"): -1}
+    assert assignment.unplaced == (JobKey("ns", "new"),)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_minimum_is_lost_that_staying_would_keep(seed: int) -> None:
+    ragged = instance(SIZES[0], seed, running=True)
+    for policy in (EXACT, replace(EXACT, solver=SolverLimits(gap=0.0, methods=("greedy",)))):
+        plan = solve(ragged, policy)
+        assert plan.status is not Status.KEPT
+        assert plan.short == ()
 
 
 QUEUES = (

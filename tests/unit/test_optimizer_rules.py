@@ -15,9 +15,9 @@ from apportion.model.selection import NodeChoice, Taint, Toleration
 from apportion.model.snapshot import Ceiling, Snapshot, Terms
 from apportion.optimizer import place, solve, violations
 from apportion.optimizer.cells import cells_of
+from apportion.optimizer.limits import limits
 from apportion.optimizer.options import options
 from apportion.optimizer.packing import Placer
-from apportion.optimizer.rows import rows
 from apportion.optimizer.staying import Ground
 from optimizer_builders import EXACT, GPU, flavors, granted, job, node, running, snapshot, under
 
@@ -26,7 +26,8 @@ LINEAR = Usl(1.0, 0.0)
 
 def row_names(base: Snapshot) -> dict[str, float]:
     cells = cells_of(base)
-    found = rows(base, options(base, EXACT, cells, base.jobs), cells, Placer(Ground(base, cells)).free)
+    ground = Ground(base, cells)
+    found = limits(base, options(base, EXACT, ground, Placer(ground).free, base.jobs), cells)
     return dict(zip(found.names, found.right.tolist(), strict=True))
 
 
@@ -226,7 +227,8 @@ def test_prices_are_what_one_more_accelerator_is_worth() -> None:
 def test_identical_jobs_are_one_group_and_the_oldest_are_served_first() -> None:
     jobs = [job(f"j{at:03}", 2, 4, created=1_000_000.0 - at) for at in range(30)]
     base = snapshot([node("n1", 40)], jobs)
-    found = options(base, EXACT, cells_of(base), base.jobs)
+    ground = Ground(base, cells_of(base))
+    found = options(base, EXACT, ground, Placer(ground).free, base.jobs)
     assert [group.size for group in found.groups] == [30]
     plan = granted(solve(base, EXACT))
     assert sum(plan.values()) == 40

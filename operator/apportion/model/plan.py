@@ -52,11 +52,19 @@ class Plan:
     short: tuple[JobKey, ...] = ()
     seconds: float = field(default=0.0, compare=False)
     warnings: tuple[str, ...] = ()
+    bound_staying: float | None = None
 
     @property
     def gap(self) -> float:
-        difference = max(0.0, self.bound - self.objective)
-        if difference <= 1e-9 * max(1.0, abs(self.bound)):
+        return self._gap(self.bound)
+
+    @property
+    def gap_staying(self) -> float:
+        return self._gap(self.bound if self.bound_staying is None else self.bound_staying)
+
+    def _gap(self, bound: float) -> float:
+        difference = max(0.0, bound - self.objective)
+        if difference <= 1e-9 * max(1.0, abs(bound)):
             return 0.0
         return difference / self.objective if self.objective > 0 else float("inf")
 

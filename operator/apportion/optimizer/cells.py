@@ -72,11 +72,14 @@ class Cells:
 
     def fitting(self, mask: int, shape: Shape, free: NDArray[np.int64]) -> NDArray[np.int64]:
         """By node of the set: how many pods of the shape its free room holds (min over resources of the quotients)."""
-        here = free[self.indices(mask)]
-        counts = [here[:, self._column[name]] // amount for name, amount in shape if amount > 0]
+        return np.maximum(self.blocks(free[self.indices(mask)], shape), 0)
+
+    def blocks(self, room: NDArray[np.int64], shape: Shape) -> NDArray[np.int64]:
+        """How many pods of the shape each row of `room` holds; below zero, how many too many are there."""
+        counts = [room[:, self._column[name]] // amount for name, amount in shape if amount > 0]
         if not counts:
-            return np.zeros(len(here), dtype=np.int64)
-        return np.asarray(np.maximum(np.minimum.reduce(counts), 0), dtype=np.int64)
+            return np.zeros(len(room), dtype=np.int64)
+        return np.asarray(np.minimum.reduce(counts), dtype=np.int64)
 
     def indices(self, mask: int) -> NDArray[np.int64]:
         if mask not in self._indices:

@@ -12,7 +12,7 @@ from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import Plan
 from apportion.model.policy import Policy
 from apportion.model.snapshot import Snapshot
-from apportion.optimizer.certificate import smoothed_prices
+from apportion.optimizer.attempts import Attempt
 from apportion.optimizer.greedy import Ledger, Steps
 from apportion.optimizer.options import promised as promise_of
 from apportion.optimizer.repair import Assignment, Repair
@@ -87,13 +87,13 @@ class Filling:
         """With the bound that prices prove of the objective: how far a rule is from the best is part of its plan."""
         self._settle()
         x = self._repair.counts(self._assigned)
-        prices = smoothed_prices(self._problem)
-        bound = self._problem.bound(prices) if len(self._problem.value) else 0.0
         value = float(self._problem.value @ x)
-        best = Shared(x, value, max(bound, value), prices, np.zeros(0, dtype=np.int64))
-        self._round.solvers.used = name
+        best = Shared(x, value, value, np.zeros(len(self._problem.rows)), np.zeros(0, dtype=np.int64))
         assignment = Assignment(self._assigned, x, tuple(sorted(self._placer.unplaced)), resolved=True)
-        return self._round.plan_of(self._problem, best, assignment, self._round.found, 0.0)
+        attempt = Attempt(self._problem, best, assignment, 0.0, value)
+        bound = self._round.bound(attempt)
+        self._round.solvers.used = name
+        return self._round.plan_of(attempt, bound)
 
     def _settle(self) -> None:
         """Only at the end: the ledger keeps what a step that is given back had taken."""

@@ -1,6 +1,6 @@
 """Choices without a solver: by marginal value per accelerator, whole gangs, never against a row."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from heapq import heappop, heappush
 
 import numpy as np
@@ -41,18 +41,36 @@ class Ledger:
 
     def take(self, column: int, given_back: int = NOTHING) -> bool:
         """Gives a member the column instead of the other; False, and nothing changed, where a row forbids it."""
-        self._put(given_back, 1.0)
-        self._put(column, -1.0)
+        self.move(column, given_back)
         if self._holds(column):
             return True
-        self._put(column, 1.0)
-        self._put(given_back, -1.0)
+        self.move(given_back, column)
         return False
+
+    def move(self, column: int, given_back: int) -> None:
+        """A `take` that asks no row."""
+        self._put(given_back, 1.0)
+        self._put(column, -1.0)
 
     def give_back(self, column: int, before: int = NOTHING) -> None:
         """Undoes a `take`."""
-        self._put(column, 1.0)
-        self._put(before, -1.0)
+        self.move(before, column)
+
+    def over(self, column: int) -> bool:
+        """Whether some row that the column is on is broken."""
+        return not self._holds(column)
+
+    def relieves(self, column: int, other: int) -> bool:
+        """Whether the column is on a row that the other one is on and that is broken."""
+        mine = {row for row, _ in self._of(column)}
+        return any(
+            (row in mine and self._left[row] < 0) or self._shares_broken(mine, row) for row, _ in self._of(other)
+        )
+
+    def _shares_broken(self, rows: Set[int], row: int) -> bool:
+        """Whether these rows have one of the cohort of the row, which borrows more than it may."""
+        shared = self._cohort_of.get(row)
+        return shared is not None and not self._cohort_holds(shared) and not rows.isdisjoint(self._cohorts[shared][0])
 
     def _of(self, column: int) -> list[tuple[int, float]]:
         if column not in self._entries:
@@ -151,13 +169,15 @@ def grown(problem: Problem, x: Floats) -> Floats:
 def rounded(problem: Problem, x: Floats) -> Floats:
     """A whole x near that of the relaxation: whole entries stay, members in between take what fits, then all grow.
 
-    It may miss what a stage reached: see `Problem.keeps_to`.
+    Members that must run and find no room get it from others, who shrink by a step, the cheapest first. Even so it may
+    miss what a stage reached: see `Problem.keeps_to`.
     """
     columns = problem.options.columns
     whole = np.floor(x + TOLERANCE)
     ledger = Ledger(problem, whole)
     left = np.minimum(problem.size, np.ceil(np.bincount(columns.group, x, minlength=len(problem.size)) - TOLERANCE))
-    left = left - np.bincount(columns.group, whole, minlength=len(problem.size))
+    left = (left - np.bincount(columns.group, whole, minlength=len(problem.size))).astype(np.int64)
+    open_: list[int] = []
     for group in np.flatnonzero(left > 0).tolist():
         first, last = int(columns.start[group]), int(columns.start[group + 1])
         mine = np.arange(first, last)[problem.offered[first:last]]
@@ -166,9 +186,53 @@ def rounded(problem: Problem, x: Floats) -> Floats:
         for _ in range(int(left[group])):
             column = next((at for at in order if ledger.take(at)), NOTHING)
             if column == NOTHING:
+                if problem.must[group] == problem.size[group]:
+                    open_.append(group)
                 break
             whole[column] += 1
+    if open_:
+        _make_room(problem, whole, ledger, open_)
     return grown(problem, whole)
+
+
+def _make_room(problem: Problem, x: Floats, ledger: Ledger, groups: list[int]) -> None:
+    """Puts a member of each group at one of its options, others shrinking for it; x changes in place."""
+    columns, value = problem.options.columns, problem.value
+    shrinks = _shrinks(problem, x)
+    for group in groups:
+        first, last = int(columns.start[group]), int(columns.start[group + 1])
+        mine = np.arange(first, last)[problem.offered[first:last]]
+        for column in mine[np.argsort(-value[mine] / columns.replicas[mine], kind="stable")].tolist():
+            taken: list[tuple[int, int]] = []
+            ledger.move(column, NOTHING)
+            for larger, smaller in shrinks:
+                if not ledger.over(column):
+                    break
+                if x[larger] > 0 and ledger.relieves(larger, column):
+                    ledger.move(smaller, larger)
+                    x[larger], x[smaller] = x[larger] - 1, x[smaller] + 1
+                    taken.append((larger, smaller))
+            if not ledger.over(column):
+                x[column] += 1
+                break
+            for larger, smaller in reversed(taken):
+                ledger.move(larger, smaller)
+                x[larger], x[smaller] = x[larger] + 1, x[smaller] - 1
+            ledger.move(NOTHING, column)
+
+
+def _shrinks(problem: Problem, x: Floats) -> list[tuple[int, int]]:
+    """(column in use, the next smaller one of its group and flavor), those first that lose least per replica."""
+    columns, value = problem.options.columns, problem.value
+    found: list[tuple[float, int, int]] = []
+    for at in np.flatnonzero(x).tolist():
+        before = at - 1
+        if before < columns.start[columns.group[at]] or columns.flavor[before] != columns.flavor[at]:
+            continue
+        if problem.offered[before]:
+            fewer = float(columns.replicas[at] - columns.replicas[before])
+            found.append((float(value[at] - value[before]) / fewer, at, before))
+    return [(larger, smaller) for _, larger, smaller in sorted(found)]
 
 
 def admitted(problem: Problem, x: Floats, order: Iterable[int], choices: dict[int, list[int]]) -> tuple[Floats, bool]:

@@ -1,21 +1,20 @@
 """The columns of the program: for each group of identical jobs its admissible (flavor, replicas) and their worth."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from apportion.model.eligibility import current_grant
-from apportion.model.flavors import Flavor
 from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import Grant
 from apportion.model.policy import Policy
 from apportion.model.queues import Queue
 from apportion.model.snapshot import Snapshot, Terms
-from apportion.optimizer.cells import Cells
-from apportion.optimizer.staying import survivors
+from apportion.optimizer.staying import Ground, Held, Standing
 from apportion.optimizer.value import Rates, admission_worth, change_factor, job_weights, terms_of, utility
 
 MOST_OPTIONS = 64
@@ -29,7 +28,8 @@ Bools = NDArray[np.bool_]
 class Group:
     """Jobs that the program cannot tell apart, oldest first; most groups hold one job.
 
-    keeps: replicas below which a member loses what it was promised (0: nothing is promised). worth is w B.
+    keeps: replicas below which a member loses what it was promised (0: nothing is promised). worth is w B. whole: the
+    pods that stay if it keeps what it has (those of the first member; alike for all).
     """
 
     members: tuple[Job, ...]
@@ -38,6 +38,7 @@ class Group:
     weight: float
     worth: float
     borrows: bool
+    whole: Held | None = None
 
     @property
     def like(self) -> Job:
@@ -52,14 +53,15 @@ class Group:
 class Columns:
     """All options as arrays of one length; the options of a group lie together, see `start` (length groups + 1).
 
-    taken: replicas that need room on placeable nodes (the others keep theirs on nodes that are not). value: u.
+    new: replicas that need a place; `stay` is the number of the others in Options.stays (-1: all are new). value: u.
     reduced: which part of its promise a member loses with this option (0: none, and of jobs without a promise).
     """
 
     group: Ints
     flavor: Ints
     replicas: Ints
-    taken: Ints
+    new: Ints
+    stay: Ints
     value: Floats
     current: Bools
     reduced: Floats
@@ -71,155 +73,174 @@ class Columns:
 
 @dataclass(frozen=True)
 class Options:
-    """What the program chooses from. `masks[group][flavor]`: the node classes that its pods may use."""
+    """What the program chooses from. `masks[group][flavor]`: the node classes that its pods may use.
+
+    stays: the pods that stay with an option, and of which group. By node of the cells and resource: `room` for all
+    these jobs, and what of it is `free` if they keep what they have.
+    """
 
     groups: tuple[Group, ...]
     columns: Columns
     masks: tuple[dict[int, int], ...]
+    stays: tuple[tuple[int, Held], ...]
+    room: Ints
+    free: Ints
     warnings: tuple[str, ...] = ()
+
+
+def options(snapshot: Snapshot, policy: Policy, ground: Ground, room: Ints, jobs: Sequence[Job]) -> Options:
+    """The groups and columns of the jobs that are choices (candidates that are not pinned).
+
+    room: by node of the ground's cells and resource, what pinned jobs leave.
+    """
+    weights, warnings = job_weights(snapshot)
+    standing = Standing(ground, room, jobs)
+    populated = frozenset(node.flavor for node in snapshot.nodes if node.flavor is not None)
+    draft = _Draft(snapshot, policy, ground)
+    for members in _alike(snapshot, policy, standing, jobs):
+        job = members[0]
+        terms = terms_of(snapshot, job)
+        weight = weights[job.queue_name]
+        worth = weight * admission_worth(job, snapshot.now, policy.objective)
+        keeps = promised(job, terms)
+        group = Group(members, current_grant(job), keeps, weight, worth, terms.borrows, standing.whole(job))
+        rates = Rates(job, snapshot.flavors, populated)
+        if rates.warning:
+            warnings.append(rates.warning)
+        draft.add(group, terms, rates)
+    return Options(
+        tuple(draft.groups), draft.columns(), tuple(draft.masks), tuple(draft.stays), room, standing.free,
+        tuple(warnings),
+    )  # fmt: skip
+
+
+def loosened(found: Options) -> Options:
+    """The same as if all pods on placeable nodes could move inside their flavor."""
+    columns = found.columns
+    bound = np.array([*(held.placeable for _, held in found.stays), 0], dtype=np.int64)
+    whole = replace(columns, new=columns.new + bound[columns.stay], stay=np.full_like(columns.stay, -1))
+    groups = tuple(replace(group, whole=None) for group in found.groups)
+    return replace(found, groups=groups, columns=whole, stays=(), free=found.room)
 
 
 @dataclass
 class _Draft:
-    """The columns while they are collected, as plain lists."""
-
-    group: list[int] = field(default_factory=list)
-    flavor: list[int] = field(default_factory=list)
-    replicas: list[int] = field(default_factory=list)
-    taken: list[int] = field(default_factory=list)
-    value: list[float] = field(default_factory=list)
-    current: list[bool] = field(default_factory=list)
-    reduced: list[float] = field(default_factory=list)
-    start: list[int] = field(default_factory=lambda: [0])
-
-    def columns(self) -> Columns:
-        return Columns(
-            np.array(self.group, dtype=np.int64),
-            np.array(self.flavor, dtype=np.int64),
-            np.array(self.replicas, dtype=np.int64),
-            np.array(self.taken, dtype=np.int64),
-            np.array(self.value, dtype=np.float64),
-            np.array(self.current, dtype=np.bool_),
-            np.array(self.reduced, dtype=np.float64),
-            np.array(self.start, dtype=np.int64),
-        )
-
-
-@dataclass(frozen=True)
-class _Option:
-    flavor: int
-    replicas: int
-    taken: int
-    utility: float
-    current: bool
-
-
-def options(snapshot: Snapshot, policy: Policy, cells: Cells, jobs: Sequence[Job]) -> Options:
-    """The groups and columns of the jobs that are choices (candidates that are not pinned)."""
-    weights, warnings = job_weights(snapshot)
-    placeable = {node.name for node in cells.nodes}
-    stuck_on = {node.name: node.flavor or "" for node in snapshot.nodes if node.name not in placeable}
-    populated = frozenset(node.flavor for node in snapshot.nodes if node.flavor is not None)
-    gathered: dict[object, list[Job]] = {}
-    for job in jobs:
-        gathered.setdefault(_signature(snapshot, policy, job, stuck_on), []).append(job)
-    queues = {queue.name: queue for queue in snapshot.queues}
-    draft = _Draft()
-    groups: list[Group] = []
-    masks: list[dict[int, int]] = []
-    for members in gathered.values():
-        members.sort(key=seniority)
-        job = members[0]
-        rates = Rates(job, snapshot.flavors, populated)
-        if rates.warning:
-            warnings.append(rates.warning)
-        terms = terms_of(snapshot, job)
-        weight = weights[job.queue_name]
-        worth = admission_worth(job, snapshot.now, policy.objective)
-        group = Group(tuple(members), current_grant(job), promised(job, terms), weight, weight * worth, terms.borrows)
-        masks.append(
-            {at: cells.mask(job, flavor) for at, flavor in enumerate(snapshot.flavors) if flavor in rates.flavors}
-        )
-        offers = _Offers(snapshot, policy, group, terms, stuck_on)
-        found = [option for at in masks[-1] for option in offers.on(at, masks[-1][at], rates, queues)]
-        for option in found:
-            value = weight * (worth + option.utility)
-            must = group.keeps > 0
-            if value <= 0 and not option.current and not must:
-                continue
-            draft.group.append(len(groups))
-            draft.flavor.append(option.flavor)
-            draft.replicas.append(option.replicas)
-            draft.taken.append(option.taken)
-            draft.value.append(value)
-            draft.current.append(option.current)
-            draft.reduced.append(max(0.0, 1.0 - option.replicas / group.keeps) if must else 0.0)
-        draft.start.append(len(draft.group))
-        groups.append(group)
-    return Options(tuple(groups), draft.columns(), tuple(masks), tuple(warnings))
-
-
-@dataclass(frozen=True)
-class _Offers:
-    """The options of one group under its terms."""
+    """Groups and their offers while they are collected: an offer is a flavor with the group's counts."""
 
     snapshot: Snapshot
     policy: Policy
-    group: Group
-    terms: Terms
-    stuck_on: dict[str, str]
+    ground: Ground
+    groups: list[Group] = field(default_factory=list)
+    masks: list[dict[int, int]] = field(default_factory=list)
+    stays: list[tuple[int, Held]] = field(default_factory=list)
+    _of_group: list[int] = field(default_factory=list)
+    _flavor: list[int] = field(default_factory=list)
+    _speed: list[float] = field(default_factory=list)
+    _factor: list[float] = field(default_factory=list)
+    _most: list[int] = field(default_factory=list)
+    _reachable: list[bool] = field(default_factory=list)
+    _current: list[int] = field(default_factory=list)
+    _counts: list[tuple[int, ...]] = field(default_factory=list)
+    _bases: list[list[float]] = field(default_factory=list)
+    _held: list[tuple[int, list[Held]]] = field(default_factory=list)
 
-    def on(self, at: int, mask: int, rates: Rates, queues: dict[str, Queue]) -> list[_Option]:
-        """The options on the flavor with this index, smallest first, without those that a smaller one beats."""
-        flavor, job, current = self.snapshot.flavors[at], self.group.like, self.group.current
-        here = current.replicas > 0 and current.flavor == flavor.name
-        if flavor.name in self.terms.barred or not (here or self._may_move(flavor)):
-            return []
-        queue = queues.get(job.queue_name) if job.queue_name is not None else None
-        usable = queue is None or queue.quota(flavor.name) is not None
-        if not usable and not (here and self.group.keeps > 0):
-            return []
-        most = current.replicas if not usable or not self.terms.grows else job.maximum
-        found: list[_Option] = []
-        factor = change_factor(job, self.snapshot.now, self.policy.stability, self.terms)
-        exponent = self.policy.objective.exponent
-        speed = rates.speed(flavor.name)
-        stuck = _Stuck(self.snapshot, job, self.stuck_on, flavor.name) if here else None
-        best = -np.inf
-        for replicas in thinned(job.steps, current.replicas, MOST_OPTIONS // max(1, len(rates.flavors))):
-            taken = replicas - (stuck.among(replicas) if stuck else 0)
-            if replicas > most or (taken and not mask):
+    def __post_init__(self) -> None:
+        self._queues: Mapping[str, Queue] = {queue.name: queue for queue in self.snapshot.queues}
+        self._number = {flavor.name: at for at, flavor in enumerate(self.snapshot.flavors)}
+
+    def add(self, group: Group, terms: Terms, rates: Rates) -> None:
+        """The group with all offers that its terms and its queue allow."""
+        job, current = group.like, group.current
+        counts = thinned(job.steps, current.replicas, MOST_OPTIONS // max(1, len(rates.flavors)))
+        bases = rates.bases(counts)
+        factor = change_factor(job, self.snapshot.now, self.policy.stability, terms)
+        queue = self._queues.get(job.queue_name) if job.queue_name is not None else None
+        masks: dict[int, int] = {}
+        for flavor in rates.flavors:
+            at = self._number[flavor.name]
+            masks[at] = self.ground.cells.mask(job, flavor)
+            here = current.replicas > 0 and current.flavor == flavor.name
+            usable = queue is None or queue.quota(flavor.name) is not None
+            if flavor.name in terms.barred or not (here or _may_move(group, terms)):
                 continue
-            stays = here and replicas == current.replicas
-            worth = utility(rates.base(replicas) * speed * (1.0 if stays else factor), exponent)
-            # More replicas that yield no more are worth nothing to anybody: falling curves end here.
-            if worth > best or stays or replicas <= self.group.keeps:
-                found.append(_Option(at, replicas, taken, worth, stays))
-                best = max(best, worth)
-        return found
+            if not usable and not (here and group.keeps > 0):
+                continue
+            if here and group.whole is not None:
+                held = [self.ground.held(job, flavor.name, count) for count in counts]
+                self._held.append((len(self._flavor), held))
+            self._of_group.append(len(self.groups))
+            self._flavor.append(at)
+            self._speed.append(rates.speed(flavor.name))
+            self._factor.append(factor)
+            self._most.append(current.replicas if not usable or not terms.grows else job.maximum)
+            self._reachable.append(masks[at] > 0)
+            self._current.append(current.replicas if here else 0)
+            self._counts.append(counts)
+            self._bases.append(bases)
+        self.groups.append(group)
+        self.masks.append(masks)
 
-    def _may_move(self, flavor: Flavor) -> bool:
-        if self.group.current.replicas == 0:
-            return True
-        return self.terms.moves and self.group.keeps <= self.group.like.minimum
-
-
-class _Stuck:
-    """A job's pods on nodes that take no new ones: how many of them are among the replicas that stay."""
-
-    def __init__(self, snapshot: Snapshot, job: Job, stuck_on: dict[str, str], flavor: str) -> None:
-        self._any = any(stuck_on.get(pod.node or "") == flavor and not pod.terminating for pod in job.pods)
-        self._on = {node.name for node in snapshot.nodes if node.flavor == flavor} if self._any else set()
-        self._job, self._stuck_on, self._flavor = job, stuck_on, flavor
-
-    def among(self, replicas: int) -> int:
-        if not self._any:
-            return 0
-        return sum(
-            self._stuck_on.get(pod.node or "") == self._flavor for pod in survivors(self._job, replicas, self._on)
+    def columns(self) -> Columns:
+        """The offers' counts as columns, without those that a smaller one of the same offer beats."""
+        lengths = np.array([len(counts) for counts in self._counts], dtype=np.int64)
+        offer = np.repeat(np.arange(len(lengths)), lengths)
+        group = np.array(self._of_group, dtype=np.int64)[offer]
+        replicas = np.array([count for counts in self._counts for count in counts], dtype=np.int64)
+        base = np.array([base for bases in self._bases for base in bases], dtype=np.float64)
+        new, stay = self._staying(lengths, replicas)
+        current = replicas == np.array(self._current, dtype=np.int64)[offer]
+        factor = np.where(current, 1.0, np.array(self._factor, dtype=np.float64)[offer])
+        speed = np.array(self._speed, dtype=np.float64)[offer]
+        worth = utility(base * speed * factor, self.policy.objective.exponent)
+        keeps = np.array([each.keeps for each in self.groups], dtype=np.int64)[group]
+        admission = np.array([each.worth for each in self.groups], dtype=np.float64)[group]
+        weight = np.array([each.weight for each in self.groups], dtype=np.float64)[group]
+        value = admission + weight * worth
+        allowed = (replicas <= np.array(self._most, dtype=np.int64)[offer]) & (
+            (new == 0) | np.array(self._reachable, dtype=np.bool_)[offer]
         )
+        # More replicas that yield no more are worth nothing to anybody: falling curves end here.
+        better = _rises(np.where(allowed, worth, -np.inf), offer)
+        chosen = allowed & (better | current | (replicas <= keeps)) & ((value > 0) | current | (keeps > 0))
+        at = np.flatnonzero(chosen)
+        start = np.searchsorted(group[at], np.arange(len(self.groups) + 1))
+        reduced = np.maximum(0.0, 1.0 - replicas[at] / np.maximum(keeps[at], 1)) * (keeps[at] > 0)
+        flavor = np.array(self._flavor, dtype=np.int64)[offer]
+        return Columns(
+            group[at], flavor[at], replicas[at], new[at], stay[at], value[at], current[at], reduced, start
+        )  # fmt: skip
+
+    def _staying(self, lengths: Ints, replicas: Ints) -> tuple[Ints, Ints]:
+        """By column: how many replicas are new, and the number of the pods that stay."""
+        new, stay = replicas.copy(), np.full(len(replicas), -1, dtype=np.int64)
+        start = np.cumsum(lengths) - lengths
+        for offer, holds in self._held:
+            numbers: dict[int, int] = {}
+            for at, held in enumerate(holds, start=int(start[offer])):
+                if id(held) not in numbers:
+                    numbers[id(held)] = len(self.stays)
+                    self.stays.append((self._of_group[offer], held))
+                stay[at] = numbers[id(held)]
+                new[at] -= held.count
+        return np.maximum(new, 0), stay
 
 
+def _rises(worth: Floats, offer: Ints) -> Bools:
+    """By column: more than all before it in the same offer."""
+    _, rank = np.unique(worth, return_inverse=True)
+    # Ranks of later offers lie above those of earlier ones, so one running maximum serves all.
+    key = offer * (len(worth) + 1) + rank + 1
+    before = np.maximum.accumulate(np.concatenate([[0], key]))[:-1]
+    return np.asarray(key > np.maximum(before, offer * (len(worth) + 1)))
+
+
+def _may_move(group: Group, terms: Terms) -> bool:
+    if group.current.replicas == 0:
+        return True
+    return terms.moves and group.keeps <= group.like.minimum
+
+
+@lru_cache(maxsize=4096)
 def thinned(steps: tuple[int, ...], current: int, most: int) -> tuple[int, ...]:
     """At most about `most` of the positive steps, geometrically, with the least, the greatest and the current one."""
     steps = tuple(step for step in steps if step > 0)
@@ -246,23 +267,34 @@ def seniority(job: Job) -> tuple[float, float, JobKey]:
     return (granted, waiting, job.key)
 
 
-def _signature(snapshot: Snapshot, policy: Policy, job: Job, stuck_on: dict[str, str]) -> object:
-    """What the columns of a job follow from; equal for jobs that the program cannot tell apart."""
-    terms = terms_of(snapshot, job)
-    if any(pod.node in stuck_on for pod in job.pods):
-        return job.key
+def _alike(snapshot: Snapshot, policy: Policy, standing: Standing, jobs: Sequence[Job]) -> list[tuple[Job, ...]]:
+    """The jobs in groups that the program cannot tell apart, each oldest first.
+
+    What is cheap to compare comes first: most jobs differ in that, and are never asked for the rest.
+    """
+    rough: dict[object, list[Job]] = {}
+    for job in jobs:
+        terms = terms_of(snapshot, job)
+        worth = admission_worth(job, snapshot.now, policy.objective)
+        factor = change_factor(job, snapshot.now, policy.stability, terms)
+        key = (job.queue_name, job.per_replica, len(job.steps), job.maximum, job.priority, worth, factor)
+        rough.setdefault((key, current_grant(job)), []).append(job)
+    found: list[tuple[Job, ...]] = []
+    for some in rough.values():
+        if len(some) == 1:
+            found.append((some[0],))
+            continue
+        exact: dict[object, list[Job]] = {}
+        for job in some:
+            exact.setdefault(_signature(snapshot, standing, job), []).append(job)
+        found.extend(tuple(sorted(members, key=seniority)) for members in exact.values())
+    return found
+
+
+def _signature(snapshot: Snapshot, standing: Standing, job: Job) -> object:
+    """With queue, worth and the factor of a change, what the columns of a job follow from."""
+    requests = tuple(sorted(job.requests.items()))
     return (
-        job.steps,
-        job.resource,
-        job.per_replica,
-        tuple(sorted(job.requests.items())),
-        job.queue_name,
-        job.priority,
-        job.flavors,
-        job.nodes,
-        job.curve,
-        terms,
-        current_grant(job),
-        admission_worth(job, snapshot.now, policy.objective),
-        change_factor(job, snapshot.now, policy.stability, terms),
+        *(job.steps, job.resource, job.per_replica, requests, job.flavors, job.nodes, job.curve),
+        *(terms_of(snapshot, job), standing.likeness(job)),
     )

@@ -87,10 +87,11 @@ class Sketch:
             if key in self._ground.pinned:
                 continue
             if (known := after.pop(key, None)) is not None:
-                placer.free[known.rows] += known.amounts
+                placer.free[known.held.rows] += known.held.amounts
             if grant.replicas:
                 after[key] = self._ground.stays(Allocation(key, grant.flavor, grant.replicas))
-                placer.free[after[key].rows] -= after[key].amounts
+                held = after[key].held
+                placer.free[held.rows] -= held.amounts
         return after
 
 
@@ -157,10 +158,10 @@ class Placer:
         """Puts the pods that stay; what is still missing is new."""
         self._next = None
         where = self.placed.setdefault(stay.job.key, {})
-        for name, count in stay.where.items():
+        for name, count in stay.held.where.items():
             where[name] = where.get(name, 0) + count
-        if len(stay.rows):
-            self.free[stay.rows] -= stay.amounts
+        if len(stay.held.rows):
+            self.free[stay.held.rows] -= stay.held.amounts
         return self._new(stay.job, stay.flavor, stay.missing)
 
     def _new(self, job: Job, flavor: Flavor | None, count: int) -> _New:

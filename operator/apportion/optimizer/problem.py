@@ -1,11 +1,11 @@
 """The whole program as arrays, and what prices prove about it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from apportion.optimizer.options import Bools, Floats, Ints, Options
-from apportion.optimizer.rows import Rows
+from apportion.optimizer.rows import Draft, Rows
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,24 @@ class Problem:
     @property
     def value(self) -> Floats:
         return self.options.columns.value
+
+    def worth(self, value: Floats, offered: Bools) -> "Problem":
+        """The same with another objective, over these columns alone."""
+        options = replace(self.options, columns=replace(self.options.columns, value=value))
+        return replace(self, options=options, offered=offered)
+
+    def unstaged(self, limits: Rows) -> "Problem":
+        """The problem without what the stages of admission added to these rows; promises stay."""
+        promises = np.array([group.keeps > 0 for group in self.options.groups], dtype=np.bool_)
+        return replace(self, rows=limits, must=np.where(promises, self.must, 0))
+
+    def on(self, options: Options, limits: Rows, count: int) -> "Problem":
+        """The problem with other options of equal columns and their rows, instead of its first `count` rows."""
+        draft = Draft(limits)
+        for at in range(count, len(self.rows)):
+            mine = self.rows.row == at
+            draft.add(self.rows.names[at], self.rows.column[mine], self.rows.entry[mine], float(self.rows.right[at]))
+        return replace(self, options=options, rows=draft.rows())
 
     def load(self, x: Floats) -> Floats:
         """A x, by row."""
@@ -71,6 +89,10 @@ class Problem:
         best = self.best_response((self.value if weights is None else weights) - self.charge(prices))
         shown = best > -np.inf
         inner = self.must[shown] * best[shown] + (self.size - self.must)[shown] * np.maximum(best[shown], 0.0)
+        return float(prices @ rows.right + inner.sum()) + self.borrowed(prices)
+
+    def borrowed(self, prices: Floats) -> float:
+        """What the y of cohorts add to L: their best value over their box."""
+        rows = self.rows
         y_cost = np.bincount(rows.y_column, rows.y_entry * prices[rows.y_row], minlength=len(rows.y_lower))
-        free = np.maximum(-y_cost * rows.y_lower, -y_cost * rows.y_upper)
-        return float(prices @ rows.right + inner.sum() + free.sum())
+        return float(np.maximum(-y_cost * rows.y_lower, -y_cost * rows.y_upper).sum())

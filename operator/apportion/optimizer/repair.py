@@ -1,5 +1,6 @@
 """From the program's counts to jobs and nodes: place, cut back what does not place, fill what stays idle."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
@@ -33,11 +34,9 @@ class Assignment:
     resolved: bool
 
 
-def repaired(
-    snapshot: Snapshot, ground: Ground, problem: Problem, x: Floats, solvers: Solvers, best: Shared, gap: float
-) -> Assignment:
+def repaired(repair: "Repair", x: Floats, solvers: Solvers, best: Shared, gap: float) -> Assignment:
     """An assignment whose pods all place on paper, as far as they are new."""
-    repair = Repair(snapshot, ground, problem)
+    problem = repair.problem
     assigned = repair.assign(x)
     placer = repair.place(assigned)
     failed = repair.failed(assigned, placer)
@@ -57,6 +56,7 @@ def repaired(
             assigned, placer, resolved = tried, placed, True
             break
     wanted = dict(assigned)
+    assigned, placer = repair.returned(assigned, placer)
     assigned, placer = repair.cut(assigned, placer)
     missing = repair.fill(assigned, placer).unplaced
     lost = tuple(
@@ -71,7 +71,7 @@ class Repair:
     """Assignments of jobs to columns, placed on paper and brought to what places."""
 
     def __init__(self, snapshot: Snapshot, ground: Ground, problem: Problem) -> None:
-        self._snapshot, self._ground, self._problem = snapshot, ground, problem
+        self._snapshot, self._ground, self.problem = snapshot, ground, problem
         self._options: Options = problem.options
         self._steps = Steps(problem)
         self._jobs: dict[JobKey, tuple[int, Job]] = {
@@ -94,10 +94,10 @@ class Repair:
 
     def counts(self, assigned: dict[JobKey, int]) -> Floats:
         taken = [column for column in assigned.values() if column != NOTHING]
-        return np.bincount(np.array(taken, dtype=np.int64), minlength=len(self._problem.value)).astype(np.float64)
+        return np.bincount(np.array(taken, dtype=np.int64), minlength=len(self.problem.value)).astype(np.float64)
 
     def size(self, column: int) -> float:
-        return 0.0 if column == NOTHING else float(self._problem.value[column])
+        return 0.0 if column == NOTHING else float(self.problem.value[column])
 
     def place(self, assigned: dict[JobKey, int]) -> Placer:
         placer = Placer(self._ground)
@@ -107,7 +107,7 @@ class Repair:
 
     def _worth(self, column: int) -> float:
         """Value per accelerator: who comes first where pods of one size contend."""
-        return 0.0 if column == NOTHING else float(self._problem.value[column] / self._steps.accelerators[column])
+        return 0.0 if column == NOTHING else float(self.problem.value[column] / self._steps.accelerators[column])
 
     def _allocation(self, key: JobKey, column: int) -> Allocation:
         columns = self._options.columns
@@ -131,6 +131,59 @@ class Repair:
         same = self._snapshot.flavors[int(columns.flavor[column])].name == current.flavor
         return same and int(columns.replicas[column]) <= current.replicas
 
+    def returned(self, assigned: dict[JobKey, int], placer: Placer) -> tuple[dict[JobKey, int], Placer]:
+        """Who finds no room for what was promised stays where it is; whoever was to have that room looks for another.
+
+        The program counts as if pods inside a flavor could move; real ones stay, and what a job gives up for a place
+        that is none may be taken by then. Survivors are placed before anybody else, so those that return have theirs.
+        """
+        assigned, stay = dict(assigned), set[JobKey]()
+        while lost := {key for key in placer.unplaced if key not in stay and self._loses(key, assigned, placer)}:
+            stay |= lost
+            ledger = Ledger(self.problem, self.counts(assigned))
+            for key in sorted(lost):
+                assigned[key] = self._stand(key, assigned[key], ledger)
+            self._give_way(assigned, stay)
+            placer = self.place(assigned)
+        return assigned, placer
+
+    def _loses(self, key: JobKey, assigned: dict[JobKey, int], placer: Placer) -> bool:
+        if key not in assigned:
+            return False
+        group, column = self._options.groups[self._jobs[key][0]], assigned[key]
+        placed = self._options.columns.replicas[column] - placer.unplaced[key] if column != NOTHING else 0
+        return placed < group.keeps <= group.current.replicas and bool(self._standing(key))
+
+    def _standing(self, key: JobKey) -> list[int]:
+        """The options that leave the job where it is with what was promised, the largest first."""
+        group, columns = self._jobs[key][0], self._options.columns
+        mine = np.arange(columns.start[group], columns.start[group + 1])
+        mine = mine[self.problem.offered[mine] & (columns.reduced[mine] <= 0)]
+        return [at for at in mine[np.argsort(-columns.replicas[mine])].tolist() if self.had(key, at)]
+
+    def _stand(self, key: JobKey, column: int, ledger: Ledger) -> int:
+        options = self._standing(key)
+        for at in options:
+            if ledger.take(at, column):
+                return at
+        ledger.move(options[-1], column)
+        return options[-1]
+
+    def _give_way(self, assigned: dict[JobKey, int], stay: Container[JobKey]) -> None:
+        """Rows that those who stay break: the others on them stay as well, or get nothing, the least valuable first.
+
+        In the end those who stay keep no more than what was promised; that breaks no row.
+        """
+        ledger = Ledger(self.problem, self.counts(assigned))
+        for key in sorted(assigned, key=lambda key: (key in stay, self._worth(assigned[key]), key)):
+            column = assigned[key]
+            if column == NOTHING or not ledger.over(column):
+                continue
+            options = self._standing(key) if self._options.groups[self._jobs[key][0]].keeps else [NOTHING]
+            if options and options[-1] != column:
+                ledger.move(options[-1], column)
+                assigned[key] = options[-1]
+
     def cut(self, assigned: dict[JobKey, int], placer: Placer) -> tuple[dict[JobKey, int], Placer]:
         """Gives back what found no place: down to what did, a running job no further than to what it had."""
         assigned = dict(assigned)
@@ -138,7 +191,7 @@ class Repair:
             failed = self.failed(assigned, placer)
             if not failed:
                 break
-            ledger = Ledger(self._problem, self.counts(assigned))
+            ledger = Ledger(self.problem, self.counts(assigned))
             for key, missing in sorted(failed.items()):
                 column = assigned[key]
                 lesser = self._lesser(key, column, missing)
@@ -157,7 +210,7 @@ class Repair:
         Of the same flavor: what was placed, largest first. Then a job that moved may stay where it is, and one that
         would be larger or new gets what it had or nothing; a job that was there already goes down to its smallest.
         """
-        columns, problem = self._options.columns, self._problem
+        columns, problem = self._options.columns, self.problem
         group, _ = self._jobs[key]
         mine = np.arange(columns.start[group], columns.start[group + 1])
         mine = mine[problem.offered[mine]]
@@ -174,7 +227,7 @@ class Repair:
     def fill(self, assigned: dict[JobKey, int], placer: Placer) -> Placer:
         """Takes every step that is worth something, breaks no row and places, the most valuable per accelerator first.
         The placement of all that was taken; the given one where nothing was."""
-        ledger = Ledger(self._problem, self.counts(assigned))
+        ledger = Ledger(self.problem, self.counts(assigned))
         columns = self._options.columns
         heap: list[tuple[float, JobKey, int, int]] = []
 

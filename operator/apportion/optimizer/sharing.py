@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from apportion.optimizer.certificate import smoothed_prices
-from apportion.optimizer.greedy import grown, rounded
+from apportion.optimizer.greedy import Ledger, grown, rounded
 from apportion.optimizer.options import Bools, Floats, Ints
 from apportion.optimizer.problem import Problem
 from apportion.optimizer.rows import Draft
 from apportion.optimizer.solving import Solvers
 
+COLUMNS_PER_GROUP = (1.35, 2.0)  # of the first integer programs: what the relaxation uses and the nearest others
 MOST_COLUMNS = 4000  # of one integer program; what is left out is in the bound
 FEW_COLUMNS = 400  # below it nothing is pruned that a better plan might use
 NEAR_PER_GROUP = 4  # columns near the best response that the relaxation starts from
@@ -54,21 +55,29 @@ class Shared:
     chosen: Ints
 
 
+@dataclass(frozen=True)
+class Relaxed:
+    """Prices of the rows, the bound that they prove, and the x of the relaxation where a solver found one."""
+
+    prices: Floats
+    bound: float
+    x: Floats | None
+
+
 def shared(problem: Problem, start: Floats, solvers: Solvers, target: Target) -> Shared:
     """The most valuable x; `start` is any that keeps to the rows."""
     best = grown(problem, start)
-    prices = smoothed_prices(problem)
-    bound = problem.bound(prices)
+    relaxed = priced(problem, best, solvers)
+    prices, bound = relaxed.prices, relaxed.bound
     if not len(problem.value):
         return Shared(best, 0.0, 0.0, prices, np.zeros(0, dtype=np.int64))
-    prices, bound, relaxed = _exact(problem, solvers, prices, bound, best)
     value = float(problem.value @ best)
-    if relaxed is not None and not target.reached(value, bound):
-        near = rounded(problem, relaxed)
+    if relaxed.x is not None and not target.reached(value, bound):
+        near = rounded(problem, relaxed.x)
         if problem.keeps_to(near) and problem.value @ near > value:
             best, value = near, float(problem.value @ near)
     dual = bound
-    for most in (FEW_COLUMNS + 2 * len(problem.size), MOST_COLUMNS):
+    for most in (*(int(share * len(problem.size)) for share in COLUMNS_PER_GROUP), MOST_COLUMNS):
         chosen, theta, complete = _near(problem, prices, dual - value, best, most)
         if target.reached(value, bound):
             break
@@ -86,14 +95,13 @@ def shared(problem: Problem, start: Floats, solvers: Solvers, target: Target) ->
     return Shared(best, value, max(bound, value), prices, chosen)
 
 
-def _exact(
-    problem: Problem, solvers: Solvers, prices: Floats, bound: float, x: Floats
-) -> tuple[Floats, float, Floats | None]:
-    """Prices of the relaxation: over the columns near the best response, until the others would not change it.
-
-    Third: its x.
-    """
-    chosen, relaxed = _nearest(problem, prices, x), None
+def priced(problem: Problem, x: Floats, solvers: Solvers) -> Relaxed:
+    """Prices of the relaxation: over the columns near the best response and x, until others would not change it."""
+    prices = smoothed_prices(problem)
+    bound, relaxed = problem.bound(prices), None
+    if not len(problem.value):
+        return Relaxed(prices, 0.0, None)
+    chosen = _nearest(problem, prices, x)
     for _ in range(RELAXATIONS):
         found = solvers.relax(problem, np.flatnonzero(chosen), problem.value)
         if found is None:
@@ -109,7 +117,7 @@ def _exact(
         if not more.any():
             break
         chosen |= more
-    return prices, bound, relaxed
+    return Relaxed(prices, bound, relaxed)
 
 
 def _nearest(problem: Problem, prices: Floats, x: Floats) -> Bools:
@@ -135,26 +143,53 @@ def _near(problem: Problem, prices: Floats, gap: float, x: Floats, most: int) ->
     complete = np.count_nonzero(offered <= theta) <= max(most, FEW_COLUMNS)
     if not complete:
         theta = float(np.partition(offered, most)[most])
-    keep = (slack <= theta) | (x > 0) | (problem.options.columns.current & problem.offered)
+    keep = (slack <= theta) | (x > 0)
     return np.flatnonzero(keep & problem.offered), theta, bool(complete)
 
 
 def nearest_to_current(problem: Problem, best: Shared, solvers: Solvers, given_up: float) -> Floats:
-    """Of all x within `given_up` of the best value that with the fewest jobs changed, as far as the solver finds it."""
+    """Of all x within `given_up` of the best value one with few jobs changed; the fewest, in a small program.
+
+    First those go back to what they have for whom that costs least, then as far as the solver finds more.
+    """
     columns = problem.options.columns
     running = np.array([group.current.replicas > 0 for group in problem.options.groups])[columns.group]
     stays = (columns.current & running).astype(np.float64)
     sizes = np.array([group.size * (group.current.replicas > 0) for group in problem.options.groups])
-    staying = float(stays @ best.x)
-    if staying >= sizes.sum() or not len(best.chosen):
+    if float(stays @ best.x) >= sizes.sum() or not len(best.chosen):
         return best.x
-    chosen = best.chosen
+    x = _back(problem, best.x, given_up)
+    chosen = np.union1d(best.chosen, np.flatnonzero(columns.current & problem.offered))
     if len(chosen) > MOST_TO_STAY:
-        chosen = np.flatnonzero((best.x > 0) | (columns.current & problem.offered))
+        return x
     draft = Draft(problem.rows)
     draft.add("value/held", chosen, -problem.value[chosen], -(best.value - given_up))
     held = replace(problem, rows=draft.rows())
     found = solvers.solve(held, chosen, stays, gap=MOVES_GAP)
-    if found is None or stays @ found.x <= staying or problem.value @ found.x < best.value - given_up - ROUNDING:
-        return best.x
+    if found is None or stays @ found.x <= stays @ x or problem.value @ found.x < best.value - given_up - ROUNDING:
+        return x
     return found.x
+
+
+def _back(problem: Problem, x: Floats, given_up: float) -> Floats:
+    """x with members set back to their current option, the cheapest first, while rows and what may be lost allow it.
+
+    Room that one gives back may let another return, so it goes round until nobody more can.
+    """
+    columns, value = problem.options.columns, problem.value
+    x, ledger, left = x.copy(), Ledger(problem, x), given_up
+    home = {int(columns.group[at]): at for at in np.flatnonzero(columns.current & problem.offered).tolist()}
+    away = [at for at in np.flatnonzero(x).tolist() if home.get(int(columns.group[at]), at) != at]
+    away.sort(key=lambda at: (value[at] - value[home[int(columns.group[at])]], at))
+    moved = True
+    while moved:
+        moved = False
+        for at in away:
+            to = home[int(columns.group[at])]
+            cost = float(value[at] - value[to])
+            while x[at] > 0 and cost <= left and ledger.take(to, at):
+                x[at] -= 1
+                x[to] += 1
+                left -= cost
+                moved = True
+    return x

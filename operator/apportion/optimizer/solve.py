@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Set
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
@@ -11,19 +12,22 @@ from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import Allocation, Plan, Price, Status
 from apportion.model.policy import Policy
 from apportion.model.snapshot import Snapshot
+from apportion.optimizer.attempts import Attempt, admission_constant
 from apportion.optimizer.cells import cells_of
 from apportion.optimizer.check import violations
-from apportion.optimizer.options import Options, options, promised
+from apportion.optimizer.limits import limits
+from apportion.optimizer.options import Options, loosened, options, promised
 from apportion.optimizer.packing import Placer
 from apportion.optimizer.problem import Problem
-from apportion.optimizer.repair import Assignment, repaired
-from apportion.optimizer.rows import Rows, rows
-from apportion.optimizer.sharing import Shared, Target, nearest_to_current, shared
+from apportion.optimizer.repair import Repair, repaired
+from apportion.optimizer.rows import Rows
+from apportion.optimizer.sharing import Shared, Target, nearest_to_current, priced, shared
 from apportion.optimizer.solving import Solvers
 from apportion.optimizer.stages import staged
 from apportion.optimizer.staying import Ground
 from apportion.optimizer.value import terms_of
 
+MOST_TO_TRY_TWICE = 1000  # columns of a program that is also solved as if pods could move inside a flavor
 PROMISE = 100.0  # what a promise weighs in a relaxation, in units of the most valuable option
 NEXT_TO_NOTHING = 1e-6  # of a job: rounding of a relaxation
 
@@ -75,22 +79,62 @@ class Round:
         self.solvers = Solvers(policy.solver)
         cells = cells_of(snapshot)
         self.ground = Ground(snapshot, cells)
-        self.found = options(snapshot, policy, cells, self.choices)
-        self.limits = rows(snapshot, self.found, cells, Placer(self.ground).free)
+        # Nobody here can mend what others took too much; what these jobs hold beyond their room goes below zero.
+        room = np.maximum(Placer(self.ground).free, 0)
+        self.found = options(snapshot, policy, self.ground, room, self.choices)
+        self.limits = limits(snapshot, self.found, cells)
         self.sizes = np.array([group.size for group in self.found.groups], dtype=np.int64)
 
     def plan(self) -> Plan:
-        ground, found, limits = self.ground, self.found, self.limits
+        """With pods that stay where they are; also as if they could move where that may give more.
+
+        The first knows what each job alone leaves behind, not what several leave together: that is tried where the
+        program is small, and where somebody of a higher class would otherwise wait for it.
+        """
+        attempt = self.attempted(self.found, self.limits)
+        if not self.found.stays:
+            return self.plan_of(attempt, attempt.bound)
+        bound, staying = self.bound(attempt), attempt.bound_staying(self.ground, self.limits)
+        enough = Target(max(0.0, self.policy.solver.gap), admission_constant(attempt.problem))
+        small = len(self.found.columns) <= MOST_TO_TRY_TWICE
+        proved = attempt.complete and enough.reached(attempt.value, bound)
+        if proved or not (small or attempt.outranked):
+            return self.plan_of(attempt, bound, staying)
+        other = self.attempted(*self.loose)
+        if other.rank > attempt.rank:
+            return self.plan_of(other, other.bound)
+        reached = other.problem.keeps_to(attempt.assignment.x)
+        return self.plan_of(attempt, min(bound, other.bound) if reached else bound, staying)
+
+    @cached_property
+    def loose(self) -> tuple[Options, Rows]:
+        """The options and rows as if pods could move inside their flavor."""
+        if not self.found.stays:
+            return self.found, self.limits
+        found = loosened(self.found)
+        return found, limits(self.snapshot, found, self.ground.cells)
+
+    def attempted(self, found: Options, rows: Rows) -> Attempt:
         gap = max(0.0, self.policy.solver.gap)
-        problem, start = staged(found, limits, self.solvers, gap)
-        best = shared(problem, start, self.solvers, Target(gap, _constant(problem)))
-        given_up = max(0.0, self.policy.stability.fewest_moves_within) * abs(best.value - _constant(problem))
+        problem, start = staged(found, rows, self.solvers, gap)
+        constant = admission_constant(problem)
+        best = shared(problem, start, self.solvers, Target(gap, constant))
+        given_up = max(0.0, self.policy.stability.fewest_moves_within) * abs(best.value - constant)
         x = nearest_to_current(problem, best, self.solvers, given_up)
-        assignment = repaired(self.snapshot, ground, problem, x, self.solvers, best, gap)
+        assignment = repaired(Repair(self.snapshot, self.ground, problem), x, self.solvers, best, gap)
+        bound = best.bound
         if not problem.keeps_to(assignment.x):
             # Nodes could not hold what the stages had counted on: the best plan need not reach it either.
-            best = replace(best, bound=max(best.bound, _unstaged(problem, limits).bound(best.prices[: len(limits)])))
-        return self.plan_of(problem, best, assignment, found, best.value - float(problem.value @ x))
+            bound = max(bound, problem.unstaged(rows).bound(best.prices[: len(rows)]))
+        return Attempt(problem, best, assignment, best.value - float(problem.value @ x), bound)
+
+    def bound(self, attempt: Attempt) -> float:
+        """What no plan is worth more than that reaches what this one does stage by stage, wherever pods are."""
+        found, rows = self.loose
+        problem = attempt.problem.on(found, rows, len(self.limits))
+        if not problem.keeps_to(attempt.assignment.x):
+            problem = problem.unstaged(rows)
+        return priced(problem, attempt.assignment.x, self.solvers).bound
 
     def would_grow(self, keys: Set[JobKey]) -> bool:
         found, columns = self.found, self.found.columns
@@ -105,9 +149,9 @@ class Round:
         more = asking[columns.group] & (columns.replicas > have[columns.group])
         return bool(relaxed.x[more].sum() > NEXT_TO_NOTHING)
 
-    def plan_of(self, problem: Problem, best: Shared, assignment: Assignment, found: Options, moved: float) -> Plan:
-        columns = found.columns
-        flavors = self.snapshot.flavors
+    def plan_of(self, attempt: Attempt, bound: float, bound_staying: float | None = None) -> Plan:
+        problem, best, assignment = attempt.problem, attempt.best, attempt.assignment
+        columns, flavors = problem.options.columns, self.snapshot.flavors
         by_key: dict[object, Allocation] = {}
         for job in self.candidates:
             grant = current_grant(job)
@@ -123,21 +167,22 @@ class Round:
         if wrong:
             return kept(self.snapshot, f"the plan broke its own rules, nothing changes: {'; '.join(wrong[:5])}")
         # Admission worth of jobs that run anyway is a constant, and would only make the gap look smaller.
-        constant = _constant(problem)
+        constant = admission_constant(problem)
         x = assignment.x
         value = float(problem.value @ x) - constant
         objective = value
         if not assignment.resolved:
             # What fewest moves gave up is told apart from what nodes could not hold.
-            objective += max(0.0, min(moved, best.value - constant - value))
-        bound = max(best.bound - constant, objective)
+            objective += max(0.0, min(attempt.moved, best.value - constant - value))
+        whole = max(bound - constant, objective)
+        staying = whole if bound_staying is None else min(whole, max(bound_staying - constant, objective))
         plan = Plan(
-            allocations, objective, bound, Status.FEASIBLE, self.solvers.used,
+            allocations, objective, whole, Status.FEASIBLE, self.solvers.used, bound_staying=staying,
             prices=self._prices(problem, best), moves_cost=objective - value, unplaced=assignment.unplaced,
             short=tuple(job.key for job in self.choices if self._is_short(job, by_key[job.key])),
-            warnings=(*found.warnings, *self.solvers.warnings),
+            warnings=(*self.found.warnings, *self.solvers.warnings),
         )  # fmt: skip
-        proved = plan.gap <= max(self.policy.solver.gap, 0.0) + 1e-9
+        proved = plan.gap_staying <= max(self.policy.solver.gap, 0.0) + 1e-9
         return replace(plan, status=Status.OPTIMAL if proved else Status.FEASIBLE)
 
     def _is_short(self, job: Job, allocation: Allocation) -> bool:
@@ -151,15 +196,3 @@ class Round:
             price = float(best.prices[row]) if row < len(best.prices) else 0.0
             total[key] = total.get(key, 0.0) + price / whose.per
         return tuple(Price(flavor, price, queue) for (flavor, queue), price in sorted(total.items()) if price > 1e-12)
-
-
-def _constant(problem: Problem) -> float:
-    """The admission worth of jobs that must run anyway."""
-    groups = problem.options.groups
-    return sum(group.worth * int(must) for group, must in zip(groups, problem.must, strict=True) if group.keeps > 0)
-
-
-def _unstaged(problem: Problem, limits: Rows) -> Problem:
-    """The problem without what the stages of admission added; promises stay."""
-    promises = np.array([group.keeps > 0 for group in problem.options.groups], dtype=np.bool_)
-    return replace(problem, rows=limits, must=np.where(promises, problem.must, 0))

@@ -13,6 +13,7 @@ from apportion.optimizer.greedy import admitted
 from apportion.optimizer.options import Floats, Options, seniority
 from apportion.optimizer.problem import Problem
 from apportion.optimizer.rows import Draft, Rows
+from apportion.optimizer.sharing import Target, shared
 from apportion.optimizer.solving import Solvers
 
 REDUCED_LOSS = 0.5  # of a promise: what losing all of its surplus weighs against losing it whole
@@ -109,11 +110,10 @@ class _Stages:
             for rank, at in enumerate(open_):
                 earlier = 1.0 - SENIORITY * rank / len(open_) if kind == "incumbents" else 1.0
                 worth[self._choices[at]] = groups[at].worth / groups[at].weight * earlier
-            smallest = {column for at in self._seen for column in self._choices.get(at, [])}
-            chosen = np.array(sorted(smallest | set(np.flatnonzero(self.x).tolist())), dtype=np.int64)
-            found = self._solvers.solve(self.problem, chosen, worth, gap=self._gap)
-            if found is not None and worth @ found.x >= worth @ self.x:
-                self.x = found.x
+            smallest = self.x > 0
+            smallest[[column for at in self._seen for column in self._choices.get(at, [])]] = True
+            problem = self.problem.worth(worth, smallest & self.problem.offered)
+            self.x = shared(problem, self.x, self._solvers, Target(self._gap, 0.0)).x
         self._hold_by_queue(open_, kind)
 
     def _hold_by_queue(self, open_: list[int], kind: str) -> None:

@@ -11,6 +11,7 @@ from apportion.model.eligibility import current_grant
 from apportion.model.flavors import Flavor
 from apportion.model.jobs import Job, JobKey, Pod
 from apportion.model.plan import Allocation
+from apportion.model.resources import Amounts
 from apportion.model.snapshot import Snapshot
 from apportion.optimizer.cells import LARGEST, Cells
 from apportion.optimizer.value import terms_of
@@ -27,17 +28,25 @@ def departing(pods: Sequence[Pod], count: int) -> tuple[Pod, ...]:
 
 
 def survivors(job: Job, replicas: int, nodes: Container[str]) -> tuple[Pod, ...]:
-    """The pods that stay on these nodes if the job is set to so many replicas (the ReplicaSet's ranking reversed).
+    """The pods that stay on these nodes if the job is set to so many replicas."""
+    return stayers([pod for pod in job.pods if pod.node in nodes and not pod.terminating], replicas)
+
+
+def stayers(bound: Sequence[Pod], replicas: int) -> tuple[Pod, ...]:
+    """Those of these bound pods that stay if there may be so many (the ReplicaSet's ranking reversed).
 
     Bound before unbound, ready before not ready, higher deletion cost (first the one that the shrink will set), fewer
     siblings on the node, longer ready, fewer restarts, older (kubernetes pkg/controller/controller_utils.go,
     ActivePodsWithRanks).
     """
-    bound = [pod for pod in job.pods if pod.node is not None and pod.node in nodes and not pod.terminating]
     if len(bound) <= replicas:
         return tuple(bound)
+    leaving = departing(bound, len(bound) - replicas)
+    going = {pod.name for pod in leaving}
+    if all(pod.ready and pod.phase == "Running" for pod in bound):
+        # The deletion cost that the shrink sets decides alone.
+        return tuple(pod for pod in bound if pod.name not in going)
     siblings = Counter(pod.node for pod in bound)
-    going = {pod.name for pod in departing(bound, len(bound) - replicas)}
 
     def rank(pod: Pod) -> tuple[object, ...]:
         since = pod.ready_since if pod.ready_since is not None else pod.created
@@ -48,14 +57,30 @@ def survivors(job: Job, replicas: int, nodes: Container[str]) -> tuple[Pod, ...]
 
 
 @dataclass(frozen=True)
-class Stay:
-    """The pods of a job that stay: how many `where`, what they hold as rows of `Cells.free`; `missing` are new."""
+class Held:
+    """Pods that stay: how many `where`, and what they hold of the placeable nodes, as rows of `Cells.free`.
 
-    job: Job
-    flavor: Flavor | None
+    placeable: how many of them are on nodes that take new pods.
+    """
+
     where: Mapping[str, int]
     rows: NDArray[np.int64]
     amounts: NDArray[np.int64]
+
+    placeable: int
+
+    @property
+    def count(self) -> int:
+        return sum(self.where.values())
+
+
+@dataclass(frozen=True)
+class Stay:
+    """A job set to some number of replicas: the pods that are `held`, and how many are missing then."""
+
+    job: Job
+    flavor: Flavor | None
+    held: Held
     missing: int
 
 
@@ -70,11 +95,11 @@ class Ground:
         self.jobs = {job.key: job for job in snapshot.jobs}
         self.flavors = {flavor.name: flavor for flavor in snapshot.flavors}
         self._flavor_of = {node.name: node.flavor for node in snapshot.nodes}
-        self._nodes_of: dict[str | None, set[str]] = {}
-        for name, flavor in self._flavor_of.items():
-            self._nodes_of.setdefault(flavor, set()).add(name)
         self._at = {node.name: at for at, node in enumerate(cells.nodes)}
-        self._known: dict[tuple[JobKey, str, int], Stay] = {}
+        self._bound: dict[JobKey, tuple[Pod, ...]] = {}
+        self._known: dict[tuple[JobKey, int], Held] = {}
+        self._amounts: dict[int, tuple[Amounts, NDArray[np.int64]]] = {}
+        self._nothing = self._held(())
         self.pinned: dict[JobKey, Stay] = {}
         for job in snapshot.jobs:
             terms = terms_of(snapshot, job)
@@ -83,33 +108,85 @@ class Ground:
 
     def stays(self, allocation: Allocation) -> Stay:
         """Of the current flavor the pods that the ranking keeps; on another one everything is new."""
-        name = allocation.flavor or ""
-        key = (allocation.key, name, allocation.replicas)
-        if key not in self._known:
-            job = self.jobs[allocation.key]
-            pods: Sequence[Pod] = ()
-            if name == current_grant(job).flavor:
-                pods = survivors(job, allocation.replicas, self._nodes_of.get(name, ()))
-            self._known[key] = self._stay(job, name, pods, allocation.replicas - len(pods))
-        return self._known[key]
+        job = self.jobs[allocation.key]
+        held = self.held(job, allocation.flavor or "", allocation.replicas)
+        return Stay(job, self.flavors.get(allocation.flavor or ""), held, allocation.replicas - held.count)
+
+    def held(self, job: Job, flavor: str, replicas: int) -> Held:
+        """The pods that stay if the job is set to so many replicas of the flavor; the same object for the same pods."""
+        if not job.pods or flavor != current_grant(job).flavor:
+            return self._nothing
+        bound = self._bound_of(job, flavor)
+        count = min(len(bound), max(0, replicas))
+        if (job.key, count) not in self._known:
+            self._known[job.key, count] = self._held(stayers(bound, count))
+        return self._known[job.key, count]
+
+    def _bound_of(self, job: Job, flavor: str) -> tuple[Pod, ...]:
+        if job.key not in self._bound:
+            self._bound[job.key] = tuple(
+                pod for pod in job.pods if self._flavor_of.get(pod.node or "") == flavor and not pod.terminating
+            )
+        return self._bound[job.key]
 
     def _pin(self, job: Job) -> Stay:
         """What a pinned job's admission still misses is new."""
         grant = current_grant(job)
         bound = [pod for pod in job.pods if pod.node is not None and not pod.terminating]
         here = sum(self._flavor_of.get(pod.node or "", grant.flavor) == grant.flavor for pod in bound)
-        return self._stay(job, grant.flavor, bound, max(0, grant.replicas - here))
+        return Stay(job, self.flavors.get(grant.flavor), self._held(bound), max(0, grant.replicas - here))
 
-    def _stay(self, job: Job, flavor: str, pods: Iterable[Pod], missing: int) -> Stay:
+    def _held(self, pods: Iterable[Pod]) -> Held:
         where: dict[str, int] = {}
-        held: dict[int, list[int]] = {}
+        amounts: dict[int, NDArray[np.int64]] = {}
+        placeable = 0
         for pod in pods:
             name = pod.node or ""
             where[name] = where.get(name, 0) + 1
-            if name in self._at:
-                row = held.setdefault(self._at[name], [0] * len(self.cells.resources))
-                for column, resource in enumerate(self.cells.resources):
-                    row[column] += min(pod.requests.get(resource, 0), LARGEST)
-        rows = np.array(list(held), dtype=np.int64)
-        amounts = np.array(list(held.values()), dtype=np.int64).reshape(len(held), len(self.cells.resources))
-        return Stay(job, self.flavors.get(flavor), where, rows, amounts, missing)
+            at = self._at.get(name)
+            if at is not None:
+                amounts[at] = amounts.get(at, 0) + self._row(pod.requests)
+                placeable += 1
+        rows = np.array(list(amounts), dtype=np.int64)
+        each = list(amounts.values())
+        return Held(
+            where, rows, np.array(each, dtype=np.int64).reshape(len(rows), len(self.cells.resources)), placeable
+        )
+
+    def _row(self, requests: Amounts) -> NDArray[np.int64]:
+        """The amounts by column of `Cells.free`; pods of one template share one mapping."""
+        if id(requests) not in self._amounts:
+            row = np.array([min(requests.get(name, 0), LARGEST) for name in self.cells.resources], dtype=np.int64)
+            self._amounts[id(requests)] = (requests, row)
+        return self._amounts[id(requests)][1]
+
+
+class Standing:
+    """Everybody where they are: `free` is what is left on the nodes of `cells` if all these jobs keep all they have."""
+
+    def __init__(self, ground: Ground, free: NDArray[np.int64], jobs: Iterable[Job]) -> None:
+        self.free = free.copy()
+        self._whole: dict[JobKey, Held] = {}
+        for job in jobs:
+            grant = current_grant(job)
+            if grant.replicas and job.pods:
+                held = ground.held(job, grant.flavor, grant.replicas)
+                self._whole[job.key] = held
+                self.free[held.rows] -= held.amounts
+        self._class_of = np.zeros(len(ground.cells.nodes), dtype=np.int64)
+        for at, group in enumerate(ground.cells.classes):
+            self._class_of[list(group.nodes)] = at
+
+    def whole(self, job: Job) -> Held | None:
+        """The pods that stay if the job keeps what it has; None: it has none."""
+        return self._whole.get(job.key)
+
+    def likeness(self, job: Job) -> object:
+        """Equal for jobs whose pods hold equal amounts on nodes that are alike in class and in what else is left."""
+        held = self.whole(job)
+        if held is None:
+            return None
+        if len(held.rows) < len(held.where):
+            return job.key
+        each = np.column_stack([self._class_of[held.rows], held.amounts, self.free[held.rows]])
+        return tuple(sorted(row.tobytes() for row in each))

@@ -7,11 +7,16 @@ and 0 at the reference; B is what being admitted is worth; w the queue's weight 
 import math
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+from numpy.typing import NDArray
+
 from apportion.model.eligibility import accepts, current_grant, speed
 from apportion.model.flavors import Flavor
 from apportion.model.jobs import Job
 from apportion.model.policy import Objective, Stability
 from apportion.model.snapshot import Snapshot, Terms
+
+Floats = NDArray[np.float64]
 
 SLOWEST = 0.01  # x below it is taken as it: U runs to minus infinity at 0
 LEAST_CHANGE_FACTOR = 0.05
@@ -24,10 +29,10 @@ def terms_of(snapshot: Snapshot, job: Job) -> Terms:
     return snapshot.terms.get(job.key, NO_TERMS)
 
 
-def utility(x: float, exponent: float) -> float:
-    """U(x) = (x^p - 1) / p, log x for p = 0; x is at least `SLOWEST`."""
-    x = max(x, SLOWEST)
-    return math.log(x) if abs(exponent) < 1e-9 else (x**exponent - 1.0) / exponent
+def utility(x: Floats, exponent: float) -> Floats:
+    """U(x) = (x^p - 1) / p, log x for p = 0, of each; x is at least `SLOWEST`."""
+    x = np.maximum(x, SLOWEST)
+    return np.log(x) if abs(exponent) < 1e-9 else (x**exponent - 1.0) / exponent
 
 
 def admission_worth(job: Job, now: float, objective: Objective) -> float:
@@ -87,10 +92,11 @@ class Rates:
         self.flavors = [flavor for flavor in accepted if flavor.name in populated] or accepted
         self._speeds: Mapping[str, float] = {flavor.name: self._speed(flavor) for flavor in accepted}
         slowest = min((self._speeds[flavor.name] for flavor in self.flavors), default=1.0)
-        self._counts = not _usable(_at(job, job.minimum))
+        least = _at(job, job.minimum)
+        self._counts = not _usable(least)
         if self._counts:
             self.warning = f"{job.key}: its curve gives no positive rate at its minimum; replicas are counted instead"
-        self._reference = slowest * (job.minimum if self._counts else _at(job, job.minimum))
+        self._reference = slowest * (job.minimum if self._counts else least)
 
     def _speed(self, flavor: Flavor) -> float:
         relative = speed(self._job, flavor)
@@ -101,9 +107,12 @@ class Rates:
 
     def base(self, replicas: int) -> float:
         """The job's rate at so many replicas on a flavor of speed 1 over the reference; 0 where it is not usable."""
-        rate = float(replicas) if self._counts else _at(self._job, replicas)
-        x = rate / self._reference
-        return x if _usable(x) else 0.0
+        return self.bases((replicas,))[0]
+
+    def bases(self, counts: Iterable[int]) -> list[float]:
+        """`base` of each count."""
+        rates = [float(count) if self._counts else _at(self._job, count) for count in counts]
+        return [x if _usable(x := rate / self._reference) else 0.0 for rate in rates]
 
     def speed(self, flavor: str) -> float:
         return self._speeds[flavor]

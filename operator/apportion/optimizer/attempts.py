@@ -1,0 +1,115 @@
+"""What became of one program on the nodes, and what no plan with the same pods in their places can be better than."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from apportion.model.eligibility import current_grant
+from apportion.optimizer.greedy import NOTHING
+from apportion.optimizer.options import Floats
+from apportion.optimizer.problem import Problem
+from apportion.optimizer.repair import Assignment
+from apportion.optimizer.rows import Rows
+from apportion.optimizer.sharing import Shared
+from apportion.optimizer.staying import Ground
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A program, its best x, and the assignment that places.
+
+    moved: what fewest moves gave up, in value. bound: no x of the program is worth more that reaches what the
+    assignment does stage by stage.
+    """
+
+    problem: Problem
+    best: Shared
+    assignment: Assignment
+    moved: float
+    bound: float
+
+    @property
+    def value(self) -> float:
+        return float(self.problem.value @ self.assignment.x)
+
+    @property
+    def rank(self) -> tuple[float, ...]:
+        """Greater for the better of two: promises kept, then admissions class by class from the highest, then value."""
+        columns, groups = self.problem.options.columns, self.problem.options.groups
+        kept = np.bincount(columns.group, self.assignment.x * (columns.reduced <= 0), minlength=len(groups))
+        promises = np.array([group.keeps > 0 for group in groups], dtype=np.bool_)
+        worth = self._given * np.array([group.worth / group.weight for group in groups])
+        priority = np.array([group.like.priority for group in groups], dtype=np.int64)
+        classes = sorted({*priority.tolist()}, reverse=True)
+        admitted = (round(float(worth[priority == rank].sum()), 9) for rank in classes)
+        return (float(kept @ promises), *admitted, self.value)
+
+    @property
+    def complete(self) -> bool:
+        """Everybody has something."""
+        return bool((self._given == self.problem.size).all())
+
+    @property
+    def outranked(self) -> bool:
+        """Somebody waits while another of a lower class runs."""
+        groups = self.problem.options.groups
+        waiting = [group.like.priority for group, given in zip(groups, self._given, strict=True) if given < group.size]
+        running = [group.like.priority for group, given in zip(groups, self._given, strict=True) if given > 0]
+        return max(waiting, default=0) > min(running, default=0)
+
+    @property
+    def _given(self) -> Floats:
+        groups = self.problem.options.columns.group
+        return np.bincount(groups, self.assignment.x, minlength=len(self.problem.size)).astype(np.float64)
+
+    def bound_staying(self, ground: Ground, limits: Rows) -> float:
+        """What no plan is worth more than with which the same pods stay on the same nodes.
+
+        L of the prices (optimizer.md, "Certificate"), where a job takes one of the options with which exactly these
+        pods of it stay, a row of capacity holds what they leave on the nodes, and only new pods pay for it.
+        """
+        problem = self.problem
+        if not problem.keeps_to(self.assignment.x):
+            problem = problem.unstaged(limits)
+        prices = self.best.prices[: len(problem.rows)]
+        right, free = problem.rows.right.copy(), problem.options.free.copy()
+        for key, column in self.assignment.columns.items():
+            job = ground.jobs[key]
+            grant = current_grant(job)
+            had = ground.held(job, grant.flavor, grant.replicas)
+            free[had.rows] += had.amounts
+            if column != NOTHING and problem.options.columns.stay[column] >= 0:
+                stays = ground.held(job, grant.flavor, int(problem.options.columns.replicas[column]))
+                free[stays.rows] -= stays.amounts
+        for row, mask, shape, scale in problem.rows.blocks:
+            inside = free[ground.cells.indices(mask)]
+            right[row] = float(ground.cells.blocks(inside, shape).sum()) / scale
+        return float(prices @ right) + self._best_responses(problem, prices) + problem.borrowed(prices)
+
+    def _best_responses(self, problem: Problem, prices: Floats) -> float:
+        """The sum over jobs of the best option, less what its new pods pay, with which the same pods stay."""
+        rows, columns = problem.rows, problem.options.columns
+        held = np.bincount(rows.column, rows.held * prices[rows.row], minlength=len(columns))
+        worth = np.where(problem.offered, problem.value - problem.charge(prices) + held, -np.inf)
+        of_stay = np.full(len(problem.options.stays), -np.inf)
+        stays = columns.stay >= 0
+        np.maximum.at(of_stay, columns.stay[stays], worth[stays])
+        of_new = np.full(len(problem.size), -np.inf)
+        np.maximum.at(of_new, columns.group[~stays], worth[~stays])
+        total = 0.0
+        for at, group in enumerate(problem.options.groups):
+            for job in group.members:
+                column = self.assignment.columns[job.key]
+                if column != NOTHING and columns.stay[column] >= 0:
+                    total += float(of_stay[columns.stay[column]])
+                elif column == NOTHING or problem.must[at] < problem.size[at]:
+                    total += max(0.0, float(of_new[at]))
+                else:
+                    total += float(of_new[at])
+        return total
+
+
+def admission_constant(problem: Problem) -> float:
+    """The admission worth of jobs that must run anyway."""
+    groups = problem.options.groups
+    return sum(group.worth * int(must) for group, must in zip(groups, problem.must, strict=True) if group.keeps > 0)
