@@ -8,7 +8,7 @@ import numpy as np
 
 from apportion.model.eligibility import current_grant
 from apportion.model.jobs import Job, JobKey
-from apportion.model.plan import Allocation, Plan, Price, Status
+from apportion.model.plan import Allocation, Plan, Price, RowPrice, Status
 from apportion.model.policy import Policy
 from apportion.model.snapshot import Snapshot
 from apportion.optimizer.cells import cells_of
@@ -133,7 +133,8 @@ class Round:
         bound = max(best.bound - constant, objective)
         plan = Plan(
             allocations, objective, bound, Status.FEASIBLE, self.solvers.used,
-            prices=self._prices(problem, best), moves_cost=objective - value, unplaced=assignment.unplaced,
+            prices=self._prices(problem, best), row_prices=_row_prices(problem, best),
+            moves_cost=objective - value, unplaced=assignment.unplaced,
             short=tuple(job.key for job in self.choices if self._is_short(job, by_key[job.key])),
             warnings=(*found.warnings, *self.solvers.warnings),
         )  # fmt: skip
@@ -151,6 +152,11 @@ class Round:
             price = float(best.prices[row]) if row < len(best.prices) else 0.0
             total[key] = total.get(key, 0.0) + price / whose.per
         return tuple(Price(flavor, price, queue) for (flavor, queue), price in sorted(total.items()) if price > 1e-12)
+
+
+def _row_prices(problem: Problem, best: Shared) -> tuple[RowPrice, ...]:
+    named = zip(problem.rows.names, best.prices.tolist(), strict=False)
+    return tuple(RowPrice(name, price) for name, price in named if price > 1e-12)
 
 
 def _constant(problem: Problem) -> float:
