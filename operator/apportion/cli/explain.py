@@ -2,8 +2,8 @@
 
 import click
 
-from apportion.cli.plan import shown
 from apportion.cli.source import Source, fail, read
+from apportion.cli.whatif import shown
 from apportion.model.jobs import JobKey
 from apportion.model.plan import Decision, Outcome
 from apportion.model.snapshot import Snapshot
