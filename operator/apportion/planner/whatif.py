@@ -1,5 +1,6 @@
 """Two decisions side by side: as things are, and after a change."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
@@ -87,11 +88,15 @@ def value(policy: Policy, found: Wanted) -> tuple[float, float]:
 
 
 def rate(snapshot: Snapshot, job: Job, grant: Grant) -> float:
-    """How fast the job works with the grant, by its curve and the flavor's speed."""
+    """How fast the job works with the grant: its curve times the flavor's speed; replicas where it has no curve."""
     flavor = next((flavor for flavor in snapshot.flavors if flavor.name == grant.flavor), None)
     if flavor is None or not grant.replicas:
         return 0.0
-    return float(job.curve.at(grant.replicas)) * speed(job, flavor)
+    try:
+        found = float(job.curve.at(grant.replicas)) * speed(job, flavor)
+    except (ArithmeticError, IndexError, ValueError):
+        found = math.nan
+    return found if math.isfinite(found) and found > 0 else float(grant.replicas)
 
 
 def sign(number: float) -> int:
