@@ -103,7 +103,12 @@ def change_sentence(outcome: Outcome, searched: Search) -> str:
     """The one change, in the words that `plan --what-if` takes."""
     found = searched.remedy
     if found is None:
-        return f"no single change of {searched.tried} that were tried; see plan --what-if for several together"
+        alone = (
+            f'not "{searched.tried[0]}" alone'
+            if len(searched.tried) == 1
+            else f"none of {len(searched.tried)} changes alone"
+        )
+        return f"{alone}; try several together with plan --what-if"
     had = shown(outcome.target) if outcome.target.replicas else "nothing"
     gives = f'"{found.change}" gives it {shown(found.grant)} instead of {had}'
     return f"{gives} (certain: solved again)" if found.certain else f"{gives} (undetermined: too close to tell)"

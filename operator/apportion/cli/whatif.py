@@ -66,6 +66,7 @@ def what_if_document(found: WhatIf, texts: Sequence[str], warnings: Sequence[str
         "difference": {
             "low": _finite(found.difference.low),
             "high": _finite(found.difference.high),
+            "comparable": found.difference.comparable,
             "determined": found.difference.determined,
         },
         "warnings": [*warnings, *found.after.warnings],
@@ -146,6 +147,8 @@ def difference_sentence(difference: Interval) -> str:
     low, high = difference.low, difference.high
     if not (math.isfinite(low) and math.isfinite(high)):
         return "difference: undetermined, because one of the two plans could not be made"
+    if not difference.comparable:
+        return "difference: not comparable; the change also changes what jobs are measured by (number, weight, minimum)"
     if max(abs(low), abs(high)) <= ROUNDING:
         return "difference: none; all jobs together are worth the same"
     if not difference.determined:

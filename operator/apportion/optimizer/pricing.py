@@ -56,7 +56,7 @@ class Pricing:
         self._group = {job.key: at for at, group in enumerate(found.found.groups) for job in group.members}
         self._x = np.zeros(len(self._problem.value))
         for key in self._group:
-            column = self._column(key)
+            column = self._column(key, self._grants.get(key))
             if column is not None:
                 self._x[column] += 1
 
@@ -64,6 +64,13 @@ class Pricing:
     def value(self) -> float:
         """What the plan's allocations are worth, the admission worth of jobs that must run anyway included."""
         return float(self._problem.value @ self._x)
+
+    def worth(self, key: JobKey, grant: Grant) -> float | None:
+        """What the job would add to the value with this grant; None where the program has no such choice."""
+        if not grant.replicas:
+            return 0.0
+        column = self._column(key, grant)
+        return None if column is None else float(self._problem.value[column])
 
     def steps(self, key: JobKey) -> list[Step]:
         """The next larger option on the job's flavor, or, of a job that has nothing, the smallest on each flavor.
@@ -73,7 +80,7 @@ class Pricing:
         group = self._group.get(key)
         if group is None:
             return []
-        columns, here = self._problem.options.columns, self._column(key)
+        columns, here = self._problem.options.columns, self._column(key, self._grants.get(key))
         have = 0 if here is None else int(columns.replicas[here])
         smallest: dict[int, int] = {}
         for at in range(int(columns.start[group]), int(columns.start[group + 1])):
@@ -116,11 +123,10 @@ class Pricing:
         np.add.at(limit, rows.y_row[own], rows.y_upper[rows.y_column[own]])
         return np.asarray(used - limit + counted)
 
-    def _column(self, key: JobKey) -> int | None:
-        grant, columns = self._grants.get(key), self._problem.options.columns
-        if grant is None:
+    def _column(self, key: JobKey, grant: Grant | None) -> int | None:
+        columns, group = self._problem.options.columns, self._group.get(key)
+        if grant is None or group is None:
             return None
-        group = self._group[key]
         for at in range(int(columns.start[group]), int(columns.start[group + 1])):
             flavor = self._snapshot.flavors[int(columns.flavor[at])].name
             if flavor == grant.flavor and int(columns.replicas[at]) == grant.replicas:

@@ -19,14 +19,21 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Interval:
-    """Where the difference of two best values must lie: [LB' - UB, UB' - LB]."""
+    """Where the difference of two best values must lie: [LB' - UB, UB' - LB].
+
+    comparable: False where the change also changes what jobs are measured by (how many share a queue's weight, that
+    weight, a job's minimum), so that even the plan as it was would have another value afterwards.
+    """
 
     low: float
     high: float
+    comparable: bool = True
 
     @property
     def determined(self) -> bool:
-        """Whether the sign of the difference is proved; a difference of exactly 0 is none."""
+        """Whether the sign of the difference is proved; a difference of exactly 0 has none."""
+        if not self.comparable:
+            return False
         return self.low > ROUNDING or self.high < -ROUNDING
 
 
@@ -74,17 +81,27 @@ def what_if(snapshot: Snapshot, policy: Policy, changes: Iterable[Change], rule:
 
 def difference(policy: Policy, old: Wanted, new: Wanted) -> Interval:
     """Both values with the admission worth of jobs that must run: who must run may differ between the two."""
-    (low, high), (new_low, new_high) = value(policy, old), value(policy, new)
-    return Interval(new_low - high, new_high - low)
+    if Status.KEPT in (old.plan.status, new.plan.status):
+        return Interval(-math.inf, math.inf)
+    before, after = (Pricing(found.solved, policy, found.plan) for found in (old, new))
+    (low, high), (new_low, new_high) = _value(before, old), _value(after, new)
+    return Interval(new_low - high, new_high - low, _comparable(before, after, old))
 
 
-def value(policy: Policy, found: Wanted) -> tuple[float, float]:
-    """(what is reached, what could be reached at most); nothing is known where no plan could be made."""
+def _value(pricing: Pricing, found: Wanted) -> tuple[float, float]:
+    """(what is reached, what could be reached at most)."""
     plan = found.plan
-    if plan.status is Status.KEPT:
-        return float("-inf"), float("inf")
-    constant = Pricing(found.solved, policy, plan).value - (plan.objective - plan.moves_cost)
+    constant = pricing.value - (plan.objective - plan.moves_cost)
     return plan.objective + constant, plan.bound + constant
+
+
+def _comparable(before: Pricing, after: Pricing, old: Wanted) -> bool:
+    """Is the old plan, as far as it can still be chosen, worth the same afterwards?"""
+    for key, grant in old.targets.items():
+        was, would_be = before.worth(key, grant), after.worth(key, grant)
+        if was is not None and would_be is not None and abs(was - would_be) > ROUNDING * max(1.0, abs(was)):
+            return False
+    return True
 
 
 def rate(snapshot: Snapshot, job: Job, grant: Grant) -> float:

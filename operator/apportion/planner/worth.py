@@ -31,10 +31,10 @@ class Remedy:
 
 @dataclass(frozen=True)
 class Search:
-    """What became of looking for one change: the best found, and how many were tried."""
+    """What became of looking for one change: the best that was found, and all that were tried."""
 
     remedy: Remedy | None
-    tried: int
+    tried: tuple[Change, ...]
 
 
 def next_step(found: Wanted, policy: Policy, key: JobKey) -> Step | None:
@@ -49,18 +49,18 @@ def one_change(snapshot: Snapshot, policy: Policy, found: Wanted, key: JobKey) -
     """The first change that certainly gives the job more; else the first that seems to; the likeliest are tried first.
 
     Every change is decided again from `snapshot`. Where the values of the two plans cannot be told apart within the
-    policy's gap, both are solved again for a gap of 0.
+    policy's gap, both are solved again for a gap of 0; where they cannot be compared, that must be reached.
     """
     question = _Question(snapshot, policy, found, key)
     uncertain: Remedy | None = None
-    tried = 0
+    tried: list[Change] = []
     for change in islice(_candidates(found, policy, key), MOST_TRIES):
-        tried += 1
-        remedy = question.tried(change)
+        tried.append(change)
+        remedy = question.answer(change)
         if remedy is not None and remedy.certain:
-            return Search(remedy, tried)
+            return Search(remedy, tuple(tried))
         uncertain = uncertain or remedy
-    return Search(uncertain, tried)
+    return Search(uncertain, tuple(tried))
 
 
 class _Question:
@@ -71,7 +71,7 @@ class _Question:
         self._exact = replace(policy, solver=replace(policy.solver, gap=0.0))
         self._exactly: Wanted | None = None
 
-    def tried(self, change: Change) -> Remedy | None:
+    def answer(self, change: Change) -> Remedy | None:
         """None where the change cannot be made or does not give the job more."""
         try:
             changed = applied(self._snapshot, change)
@@ -88,9 +88,11 @@ class _Question:
         if self._exactly is None:
             self._exactly = wanted(self._snapshot, self._exact)
         exactly = wanted(changed, self._exact)
-        certain = self._more(changed, self._exactly, exactly) and self._more(changed, self._found, exactly)
-        certain = certain and difference(self._exact, self._exactly, exactly).determined
-        return Remedy(change, exactly.targets[self._key] if certain else grant, certain)
+        if not (self._more(changed, self._exactly, exactly) and self._more(changed, self._found, exactly)):
+            return Remedy(change, grant, certain=False)
+        apart = difference(self._exact, self._exactly, exactly)
+        proved = apart.determined or (not apart.comparable and exactly.plan.status is Status.OPTIMAL)
+        return Remedy(change, exactly.targets[self._key], proved)
 
     def _more(self, changed: Snapshot, before: Wanted, after: Wanted) -> bool:
         job = next(job for job in changed.jobs if job.key == self._key)
@@ -163,7 +165,7 @@ def _quotas(snapshot: Snapshot, job: Job, flavor: Flavor, more: int) -> Iterator
 def _nodes(snapshot: Snapshot, job: Job, flavor: Flavor) -> Iterator[Change]:
     """More of the node that holds most of its replicas."""
     able = eligible(job, flavor, snapshot.nodes)
-    best = max(able, key=lambda node: (times_fitting(node.allocatable, job.requests), node.name), default=None)
+    best = min(able, key=lambda node: (-times_fitting(node.allocatable, job.requests), node.name), default=None)
     if best is not None:
         for count in (1, 2, 4):
             yield AddedNodes(count, best.name)
