@@ -1,6 +1,6 @@
 """What a job's next step is worth, what it costs, and the one change that would give it more."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -16,7 +16,7 @@ from apportion.planner.changes import AddedNodes, CannotChange, Change, JobChang
 from apportion.planner.decide import Wanted, wanted
 from apportion.planner.whatif import ROUNDING, difference, rate
 
-MOST_TRIES = 12
+MOST_TRIES = 16
 MOST_GIVERS = 3
 
 
@@ -69,7 +69,7 @@ class _Question:
     def __init__(self, snapshot: Snapshot, policy: Policy, found: Wanted, key: JobKey) -> None:
         self._snapshot, self._policy, self._found, self._key = snapshot, policy, found, key
         self._exact = replace(policy, solver=replace(policy.solver, gap=0.0))
-        self._exactly: Wanted | None = None
+        self._found_exactly: Wanted | None = None
 
     def answer(self, change: Change) -> Remedy | None:
         """None where the change cannot be made or does not give the job more."""
@@ -80,19 +80,24 @@ class _Question:
         after = wanted(changed, self._policy)
         if not self._more(changed, self._found, after):
             return None
-        grant = after.targets[self._key]
         if difference(self._policy, self._found, after).determined:
-            return Remedy(change, grant, certain=True)
-        if self._policy.solver.gap <= 0:
-            return Remedy(change, grant, certain=False)
-        if self._exactly is None:
-            self._exactly = wanted(self._snapshot, self._exact)
-        exactly = wanted(changed, self._exact)
-        if not (self._more(changed, self._exactly, exactly) and self._more(changed, self._found, exactly)):
-            return Remedy(change, grant, certain=False)
-        apart = difference(self._exact, self._exactly, exactly)
+            return Remedy(change, after.targets[self._key], certain=True)
+        before, exactly = self._exactly(), after
+        if self._policy.solver.gap > 0:
+            exactly = wanted(changed, self._exact)
+            if not (self._more(changed, before, exactly) and self._more(changed, self._found, exactly)):
+                return Remedy(change, after.targets[self._key], certain=False)
+        apart = difference(self._exact, before, exactly)
         proved = apart.determined or (not apart.comparable and exactly.plan.status is Status.OPTIMAL)
         return Remedy(change, exactly.targets[self._key], proved)
+
+    def _exactly(self) -> Wanted:
+        """The plan as things are, for a gap of 0; solved once."""
+        if self._policy.solver.gap <= 0:
+            return self._found
+        if self._found_exactly is None:
+            self._found_exactly = wanted(self._snapshot, self._exact)
+        return self._found_exactly
 
     def _more(self, changed: Snapshot, before: Wanted, after: Wanted) -> bool:
         job = next(job for job in changed.jobs if job.key == self._key)
@@ -101,32 +106,35 @@ class _Question:
 
 
 def _candidates(found: Wanted, policy: Policy, key: JobKey) -> Iterator[Change]:
-    """What somebody could do about it: the job's own limits, its queue's quota, nodes, smaller jobs beside it."""
-    snapshot = found.snapshot
+    """What somebody could do about it, the likeliest first: the job's own limits, its queue's quota, nodes, smaller
+    jobs beside it; then quota and nodes of the other flavors that it accepts."""
+    snapshot, target = found.snapshot, found.targets[key]
     job = next(job for job in snapshot.jobs if job.key == key)
-    target = found.targets[key]
     if job.suspended:
         yield JobChange(key, (("suspend", False),))
         return
     if not job.steps or job.held:
         return
-    if target.replicas >= job.maximum:
-        yield JobChange(key, _wider(job))
-        return
     step = next_step(found, policy, key)
     flavor = _flavor(found, job, step)
-    if flavor is None:
-        return
-    following = next(step for step in job.steps if step > target.replicas)
-    more = (following - (target.replicas if target.flavor == flavor.name else 0)) * job.per_replica
-    quotas = list(_quotas(snapshot, job, flavor, more))
-    nodes = list(_nodes(snapshot, job, flavor))
-    refused = step is not None and any(row.missing and _is_quota(row.row) for row in step.rows)
-    yield from (*quotas, *nodes) if refused else (*nodes, *quotas)
-    if not target.replicas and job.minimum > 1:
-        for fewer in dict.fromkeys((job.minimum // 2, 1)):
-            yield JobChange(key, (("minReplicas", fewer),))
-    yield from _givers(found, job, flavor, more)
+    if target.replicas >= job.maximum:
+        yield JobChange(key, _wider(job))
+    elif flavor is not None:
+        following = next(step for step in job.steps if step > target.replicas)
+        more = (following - (target.replicas if target.flavor == flavor.name else 0)) * job.per_replica
+        quotas = list(_quotas(snapshot, job, flavor, [more, 2 * more, 3 * more, 4 * more]))
+        nodes = list(_nodes(snapshot, job, flavor))
+        refused = step is not None and any(row.missing and _is_quota(row.row) for row in step.rows)
+        yield from (*quotas, *nodes) if refused else (*nodes, *quotas)
+        if not target.replicas and job.minimum > 1:
+            for fewer in dict.fromkeys((job.minimum // 2, 1)):
+                yield JobChange(key, (("minReplicas", fewer),))
+        yield from _givers(found, job, flavor, more)
+    whole = max(target.replicas, job.minimum) * job.per_replica
+    for other in snapshot.flavors:
+        if other != flavor and accepts(job, other):
+            yield from _quotas(snapshot, job, other, [whole, 2 * whole])
+            yield from _nodes(snapshot, job, other)
 
 
 def _is_quota(row: str) -> bool:
@@ -152,14 +160,14 @@ def _flavor(found: Wanted, job: Job, step: Step | None) -> Flavor | None:
     return next((flavor for flavor in able if eligible(job, flavor, found.snapshot.nodes)), next(iter(able), None))
 
 
-def _quotas(snapshot: Snapshot, job: Job, flavor: Flavor, more: int) -> Iterator[Change]:
-    """More of the queue's own: as much as the step needs, and more, as others of the queue want some of it."""
+def _quotas(snapshot: Snapshot, job: Job, flavor: Flavor, more: Iterable[int]) -> Iterator[Change]:
+    """More of the queue's own: what the job needs, and several times that, as others of the queue want some of it."""
     queue = next((queue for queue in snapshot.queues if queue.name == job.queue_name), None)
     if queue is None:
         return
     quota = queue.quota(flavor.name)
-    for times in (1, 2, 4):
-        yield QuotaChange(queue.name, "nominalQuota", flavor.name, (quota.nominal if quota else 0) + times * more)
+    for amount in more:
+        yield QuotaChange(queue.name, "nominalQuota", flavor.name, (quota.nominal if quota else 0) + amount)
 
 
 def _nodes(snapshot: Snapshot, job: Job, flavor: Flavor) -> Iterator[Change]:
@@ -167,7 +175,7 @@ def _nodes(snapshot: Snapshot, job: Job, flavor: Flavor) -> Iterator[Change]:
     able = eligible(job, flavor, snapshot.nodes)
     best = min(able, key=lambda node: (-times_fitting(node.allocatable, job.requests), node.name), default=None)
     if best is not None:
-        for count in (1, 2, 4):
+        for count in (1, 2):
             yield AddedNodes(count, best.name)
 
 
