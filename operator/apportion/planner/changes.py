@@ -12,7 +12,8 @@ from apportion.model.jobs import Job, JobKey, steps_between
 from apportion.model.queues import ANY_FLAVOR, Queue, Quota
 from apportion.model.snapshot import Snapshot
 
-HOSTNAME = "kubernetes.io/hostname"
+NAMED = ("kubernetes.io/hostname", "metadata.name")
+"""Labels, and a field that counts like one, that say which node it is."""
 LIMITS = ("nominalQuota", "borrowingLimit", "lendingLimit")
 
 Setting = int | bool | str | tuple[int, ...]
@@ -198,7 +199,7 @@ def _nodes_added(snapshot: Snapshot, change: AddedNodes) -> Snapshot:
         number += 1
         name = f"{like.name}-added-{number}"
         if name not in taken:
-            labels = {**like.labels, HOSTNAME: name} if HOSTNAME in like.labels else like.labels
+            labels = {key: name if key in NAMED else value for key, value in like.labels.items()}
             added.append(replace(like, name=name, labels=labels, foreign={}, placeable=True, why_not="", uid=""))
     return replace(snapshot, nodes=tuple(sorted((*snapshot.nodes, *added), key=lambda node: node.name)))
 
