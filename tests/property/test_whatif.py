@@ -15,9 +15,10 @@ from apportion.cli.changing import NotUnderstood, parsed
 from apportion.kube.cluster import Cluster
 from apportion.kube.kinds import BY_NAME
 from apportion.model.jobs import JobKey
-from apportion.model.plan import Decision, Grant
+from apportion.model.plan import Allocation, Decision, Grant
 from apportion.model.policy import Policy
 from apportion.model.snapshot import Snapshot
+from apportion.optimizer import Pricing, place, violations
 from apportion.planner import decide
 from apportion.planner.changes import CannotChange, applied
 from apportion.planner.decide import wanted
@@ -264,6 +265,33 @@ def test_the_one_change_gives_the_job_more_and_is_found_where_there_is_one() -> 
                 missed += 1
     assert found >= 25
     assert missed <= 0.1 * (found + missed)
+
+
+def limited(seed: int) -> Objects:
+    """With limits on what is lent and borrowed in the cohort, where there is one."""
+    chance, objects = random.Random(seed), generated(seed)
+    for raw in objects:
+        if raw["kind"] == "Queue":
+            for quota in raw["spec"]["flavors"]:
+                quota["lendingLimit"] = chance.randint(0, quota["nominalQuota"])
+                quota["borrowingLimit"] = chance.randint(0, 4)
+    return objects
+
+
+@settings(FEW, max_examples=60)
+@given(seed=st.integers(0, 10_000), limits=st.booleans())
+def test_a_step_that_does_not_fit_breaks_a_rule_and_one_that_fits_breaks_none(seed: int, limits: bool) -> None:
+    """Against the checks that every plan has to pass, which know nothing of rows and prices."""
+    snapshot, policy = read(limited(seed) if limits else generated(seed))
+    want = wanted(snapshot, policy)
+    pricing = Pricing(want.solved, policy, want.plan)
+    for key, target in want.targets.items():
+        for step in pricing.steps(key):
+            assert step.grant.replicas > target.replicas
+            others = [one for one in want.plan.allocations if one.key != key]
+            raised = [*others, Allocation(key, step.grant.flavor, step.grant.replicas)]
+            broken = bool(violations(want.solved, raised) or place(want.solved, raised).unplaced)
+            assert step.fits != broken, (str(key), step)
 
 
 def large(quota: int) -> tuple[Snapshot, Policy]:
