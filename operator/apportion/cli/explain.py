@@ -62,7 +62,10 @@ def step_sentence(job: Job, outcome: Outcome, step: Step) -> str:
         return f"{said}: nothing, after the cost of the restart"
     if step.gain < step.price * (1 - AS_MUCH):
         priced = sorted((row for row in step.rows if row.price > 0), key=lambda row: -row.price)
-        parts = " + ".join(f"{row.price:.3g} for {row_words(row)}" for row in priced[:MOST_ROWS])
+        alone = len(priced) == 1
+        parts = " + ".join(
+            ("" if alone else f"{row.price:.3g} ") + f"for {row_words(row)}" for row in priced[:MOST_ROWS]
+        )
         return f"{said}; others would lose {step.price:.3g} ({parts})"
     if not step.fits:
         parts = " and ".join(row_words(row) for row in step.rows if row.missing)
