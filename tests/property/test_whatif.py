@@ -18,7 +18,7 @@ from apportion.model.jobs import JobKey
 from apportion.model.plan import Allocation, Decision, Grant
 from apportion.model.policy import Policy
 from apportion.model.snapshot import Snapshot
-from apportion.optimizer import Pricing, place, violations
+from apportion.optimizer import Pricing, place, solve, violations
 from apportion.planner import decide
 from apportion.planner.changes import CannotChange, applied
 from apportion.planner.decide import wanted
@@ -279,19 +279,23 @@ def limited(seed: int) -> Objects:
 
 
 @settings(FEW, max_examples=60)
-@given(seed=st.integers(0, 10_000), limits=st.booleans())
-def test_a_step_that_does_not_fit_breaks_a_rule_and_one_that_fits_breaks_none(seed: int, limits: bool) -> None:
-    """Against the checks that every plan has to pass, which know nothing of rows and prices."""
+@given(seed=st.integers(0, 10_000), limits=st.booleans(), rights=st.booleans())
+def test_a_step_that_does_not_fit_breaks_a_rule_and_one_that_fits_breaks_none(
+    seed: int, limits: bool, rights: bool
+) -> None:
+    """Against the checks that every plan has to pass, which know nothing of rows and prices. Without the rights of who
+    may take from whom there are no ceilings, and what a queue does not lend is a matter of its cohort's rows alone."""
     snapshot, policy = read(limited(seed) if limits else generated(seed))
     want = wanted(snapshot, policy)
-    pricing = Pricing(want.solved, policy, want.plan)
-    for key, target in want.targets.items():
-        for step in pricing.steps(key):
-            assert step.grant.replicas > target.replicas
-            others = [one for one in want.plan.allocations if one.key != key]
-            raised = [*others, Allocation(key, step.grant.flavor, step.grant.replicas)]
-            broken = bool(violations(want.solved, raised) or place(want.solved, raised).unplaced)
-            assert step.fits != broken, (str(key), step)
+    solved, plan = (want.solved, want.plan) if rights else (snapshot, solve(snapshot, policy))
+    pricing = Pricing(solved, policy, plan)
+    for allocation in plan.allocations:
+        for step in pricing.steps(allocation.key):
+            assert step.grant.replicas > allocation.replicas
+            others = [one for one in plan.allocations if one.key != allocation.key]
+            raised = [*others, Allocation(allocation.key, step.grant.flavor, step.grant.replicas)]
+            broken = bool(violations(solved, raised) or place(solved, raised).unplaced)
+            assert step.fits != broken, (str(allocation.key), step)
 
 
 def large(quota: int) -> tuple[Snapshot, Policy]:

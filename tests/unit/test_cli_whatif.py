@@ -279,6 +279,15 @@ def test_explain_tells_a_gang_that_waits_what_would_let_it_start(write: Callable
     assert "instead of nothing (certain: solved again)" in more
 
 
+def test_explain_says_when_a_restart_costs_more_than_the_next_step_yields(write: Callable[[list[Any]], str]) -> None:
+    found = altered("ads", restartSeconds=3600)
+    (ads,) = [raw for raw in found if raw["metadata"]["name"] == "ads"]
+    ads["status"] = {"admission": {"flavor": "h100", "replicas": 3, "round": 1, "since": "2025-01-01T00:00:00Z"}}
+    said = explained("product/ads", write(found))
+    assert any(line.startswith("why: NoCapacity: 3 of at most 4") for line in said)
+    assert "next step: no larger size gains anything, after the restart that it costs" in said
+
+
 def test_explain_stays_within_eight_lines_where_there_are_many_flavors(write: Callable[[list[Any]], str]) -> None:
     found = altered("llama")
     for number in range(6):

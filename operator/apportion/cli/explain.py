@@ -12,6 +12,7 @@ from apportion.planner.elsewhere import elsewhere
 from apportion.planner.worth import Search, next_step, one_change
 
 PREFIXES = ("tj", "trainingjob", "trainingjobs", "trainingjobs.apportion.dev")
+UNSERVED = ("NoCapacity", "QuotaExceeded", "NotWorthIt")
 MOST_LINES = 8
 MOST_ROWS = 3
 AS_MUCH = 1e-6  # prices are the gains of somebody's steps: a job's own step may be the one that set them
@@ -44,6 +45,8 @@ def explanation(got: Read, found: Wanted, decision: Decision, outcome: Outcome) 
         step = next_step(found, got.policy, job.key)
         if step is not None:
             lines.append(f"  next step: {step_sentence(job, outcome, step)}")
+        elif outcome.target.replicas and outcome.reason in UNSERVED:
+            lines.append("  next step: no larger size gains anything, after the restart that it costs")
     searched = one_change(got.snapshot, got.policy, found, job.key)
     if searched.tried:
         lines.append(f"  more with: {change_sentence(outcome, searched)}")
@@ -58,8 +61,6 @@ def step_sentence(job: Job, outcome: Outcome, step: Step) -> str:
     """What the next size gains against what it takes from others, by what it uses."""
     more = (step.grant.replicas - outcome.target.replicas) * job.per_replica
     said = f"{step.grant.replicas} replicas ({more} more {step.grant.flavor}) gain {step.gain:.3g}"
-    if step.gain <= 0:
-        return f"{said}: nothing, after the cost of the restart"
     if step.gain < step.price * (1 - AS_MUCH):
         priced = sorted((row for row in step.rows if row.price > 0), key=lambda row: -row.price)
         alone = len(priced) == 1

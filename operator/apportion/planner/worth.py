@@ -38,10 +38,13 @@ class Search:
 
 
 def next_step(found: Wanted, policy: Policy, key: JobKey) -> Step | None:
-    """The next larger size; of a job that waits, its smallest on the flavor where gain less price is largest."""
+    """The next larger size; of a job that waits, its smallest on the flavor where gain less price is largest.
+
+    None where a larger size would gain nothing, and for a job that is not a choice.
+    """
     if found.plan.status is Status.KEPT:
         return None
-    steps = Pricing(found.solved, policy, found.plan).steps(key)
+    steps = [step for step in Pricing(found.solved, policy, found.plan).steps(key) if step.gain > 0]
     return max(steps, key=lambda step: (step.gain - step.price, step.grant.flavor), default=None)
 
 
