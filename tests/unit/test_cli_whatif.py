@@ -288,6 +288,21 @@ def test_explain_says_when_a_restart_costs_more_than_the_next_step_yields(write:
     assert "next step: no larger size gains anything, after the restart that it costs" in said
 
 
+@pytest.mark.parametrize(
+    ("annotation", "reason"), [("apportion.dev/completed", "MarkedComplete"), ("apportion.dev/hold", "Held")]
+)
+def test_explain_looks_for_no_change_where_none_would_do(
+    annotation: str, reason: str, write: Callable[[list[Any]], str]
+) -> None:
+    found = altered("ads")
+    (ads,) = [raw for raw in found if raw["metadata"]["name"] == "ads"]
+    ads["metadata"]["annotations"] = {annotation: "true"}
+    ads["status"] = {"admission": {"flavor": "h100", "replicas": 3, "round": 1, "since": "2025-01-01T00:00:00Z"}}
+    said = explained("product/ads", write(found))
+    assert any(line.startswith(f"why: {reason}: ") for line in said)
+    assert not [line for line in said if line.startswith(("next step: ", "more with: "))]
+
+
 def test_explain_stays_within_eight_lines_where_there_are_many_flavors(write: Callable[[list[Any]], str]) -> None:
     found = altered("llama")
     for number in range(6):

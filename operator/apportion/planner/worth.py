@@ -44,7 +44,7 @@ def next_step(found: Wanted, policy: Policy, key: JobKey) -> Step | None:
     """
     if found.plan.status is Status.KEPT:
         return None
-    steps = [step for step in Pricing(found.solved, policy, found.plan).steps(key) if step.gain > 0]
+    steps = Pricing(found.solved, policy, found.plan).steps(key)
     return max(steps, key=lambda step: (step.gain - step.price, step.grant.flavor), default=None)
 
 
@@ -113,10 +113,11 @@ def _candidates(found: Wanted, policy: Policy, key: JobKey) -> Iterator[Change]:
     jobs beside it; then quota and nodes of the other flavors that it accepts."""
     snapshot, target = found.snapshot, found.targets[key]
     job = next(job for job in snapshot.jobs if job.key == key)
-    if job.suspended:
+    state, terms = found.states[key], snapshot.terms[key]
+    if state.blocked is not None and state.blocked.reason == "Suspended":
         yield JobChange(key, (("suspend", False),))
-        return
-    if not job.steps or job.held:
+    # What ended, what cannot be decided on, and what is kept as it is gets no more by room or quota.
+    if not terms.candidate or terms.pinned or found.plan.status is Status.KEPT or not job.steps:
         return
     step = next_step(found, policy, key)
     flavor = _flavor(found, job, step)
