@@ -15,6 +15,7 @@ from apportion.cli.explain import change_sentence
 from apportion.cli.main import cli
 from apportion.cli.whatif import difference_sentence
 from apportion.model.policy import Policy
+from apportion.model.selection import NodeChoice
 from apportion.planner.changes import JobChange
 from apportion.planner.decide import wanted
 from apportion.planner.whatif import Interval, what_if
@@ -235,9 +236,22 @@ def test_explain_names_one_change_and_says_that_it_was_solved_again() -> None:
     assert effects(document(sentence))["ranker"] == ("gains", 2, 4)
 
 
-def test_explain_says_when_no_change_alone_would_do() -> None:
+def test_explain_names_a_node_with_its_quota_where_neither_does_alone() -> None:
     (more,) = [line for line in explained("research/llama") if line.startswith("more with: ")]
-    assert re.fullmatch(r"more with: none of \d+ changes alone; try several together with plan --what-if", more)
+    assert more == (
+        'more with: "add 1 node like gpu-0001" with "queue research nominalQuota h100=16" gives it 12 h100 '
+        "instead of 8 h100 (certain: solved again)"
+    )
+    assert effects(document(*re.findall('"(.*?)"', more)))["llama"] == ("gains", 8, 12)
+
+
+def test_explain_says_when_nothing_that_was_tried_would_do() -> None:
+    (more,) = [line for line in explained("research/llama-sft", SMALL) if line.startswith("more with: ")]
+    assert re.fullmatch(
+        r"more with: none of \d+ changes that were tried; try several together with plan --what-if", more
+    )
+    (more,) = [line for line in explained("research/speech") if line.startswith("more with: ")]
+    assert 'not "tj/research/speech maxReplicas=5" alone' in more
 
 
 def altered(name: str, **spec: Any) -> list[Any]:
@@ -340,9 +354,12 @@ def test_an_interval_that_holds_0_determines_nothing(interval: Interval, says: s
 
 
 def test_a_change_whose_worth_cannot_be_told_from_nothing_is_undetermined() -> None:
-    """Two like jobs share five accelerators: with one of them smaller the other is larger, for the same value."""
-    jobs = [job(name, 1, 4, queue_name="q") for name in ("one", "two")]
-    world = snapshot(*jobs, on=(node("a", 5),), queues=(queue("q", quota(5)),))
+    """Two like jobs share five accelerators of a node of their own: with one of them smaller the other is larger, for
+    the same value."""
+    own = NodeChoice(selector=(("kubernetes.io/hostname", "a"),))
+    jobs = [job(name, 1, 4, queue_name="q", nodes=own) for name in ("one", "two")]
+    only = node("a", 5, labels={"kubernetes.io/hostname": "a"})
+    world = snapshot(*jobs, on=(only,), queues=(queue("q", quota(5)),))
     found = wanted(world, Policy())
     assert sorted(grant.replicas for grant in found.targets.values()) == [2, 3]
     larger = next(key for key, grant in found.targets.items() if grant.replicas == 3)
@@ -353,6 +370,6 @@ def test_a_change_whose_worth_cannot_be_told_from_nothing_is_undetermined() -> N
     assert not swapped.difference.determined
     search = one_change(world, Policy(), found, smaller)
     assert search.remedy is not None
-    assert (search.remedy.change, search.remedy.certain) == (change, False)
+    assert (search.remedy.changes, search.remedy.certain) == ((change,), False)
     outcome = next(one for one in swapped.before.outcomes if one.key == smaller)
     assert change_sentence(outcome, search).endswith("(undetermined: too close to tell)")

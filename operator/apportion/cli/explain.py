@@ -107,12 +107,10 @@ def change_sentence(outcome: Outcome, searched: Search) -> str:
     """The one change, in the words that `plan --what-if` takes."""
     found = searched.remedy
     if found is None:
-        alone = (
-            f'not "{searched.tried[0]}" alone'
-            if len(searched.tried) == 1
-            else f"none of {len(searched.tried)} changes alone"
-        )
+        (first, *_), count = searched.tried[0], len(searched.tried)
+        alone = f'not "{first}" alone' if count == 1 else f"none of {count} changes that were tried"
         return f"{alone}; try several together with plan --what-if"
     had = shown(outcome.target) if outcome.target.replicas else "nothing"
-    gives = f'"{found.change}" gives it {shown(found.grant)} instead of {had}'
+    asked = " with ".join(f'"{change}"' for change in found.changes)
+    gives = f"{asked} gives it {shown(found.grant)} instead of {had}"
     return f"{gives} (certain: solved again)" if found.certain else f"{gives} (undetermined: too close to tell)"

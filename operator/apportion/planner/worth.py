@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from functools import reduce
+from itertools import chain, islice
 
-from apportion.model.eligibility import accepts, eligible
+from apportion.model.eligibility import accepts, eligible, request_on
 from apportion.model.flavors import Flavor
 from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import Grant, Status
@@ -22,9 +23,9 @@ MOST_GIVERS = 3
 
 @dataclass(frozen=True)
 class Remedy:
-    """A change after which the job gets `grant`. certain: confirmed by solving again, and the two values differ."""
+    """Changes, mostly one, after which the job gets `grant`. certain: solved again, and the two values differ."""
 
-    change: Change
+    changes: tuple[Change, ...]
     grant: Grant
     certain: bool
 
@@ -34,7 +35,7 @@ class Search:
     """What became of looking for one change: the best that was found, and all that were tried."""
 
     remedy: Remedy | None
-    tried: tuple[Change, ...]
+    tried: tuple[tuple[Change, ...], ...]
 
 
 def next_step(found: Wanted, policy: Policy, key: JobKey) -> Step | None:
@@ -51,15 +52,17 @@ def next_step(found: Wanted, policy: Policy, key: JobKey) -> Step | None:
 def one_change(snapshot: Snapshot, policy: Policy, found: Wanted, key: JobKey) -> Search:
     """The first change that certainly gives the job more; else the first that seems to; the likeliest are tried first.
 
+    Last comes a node together with the quota for it: where the quotas are what the nodes have, neither does anything.
     Every change is decided again from `snapshot`. Where the values of the two plans cannot be told apart within the
     policy's gap, both are solved again for a gap of 0; where they cannot be compared, that must be reached.
     """
     question = _Question(snapshot, policy, found, key)
     uncertain: Remedy | None = None
-    tried: list[Change] = []
-    for change in islice(_candidates(found, policy, key), MOST_TRIES):
-        tried.append(change)
-        remedy = question.answer(change)
+    tried: list[tuple[Change, ...]] = []
+    alone = ((change,) for change in islice(_candidates(found, policy, key), MOST_TRIES))
+    for changes in chain(alone, _together(found, policy, key)):
+        tried.append(changes)
+        remedy = question.answer(changes)
         if remedy is not None and remedy.certain:
             return Search(remedy, tuple(tried))
         uncertain = uncertain or remedy
@@ -74,25 +77,25 @@ class _Question:
         self._exact = replace(policy, solver=replace(policy.solver, gap=0.0))
         self._found_exactly: Wanted | None = None
 
-    def answer(self, change: Change) -> Remedy | None:
-        """None where the change cannot be made or does not give the job more."""
+    def answer(self, changes: tuple[Change, ...]) -> Remedy | None:
+        """None where the changes cannot be made or do not give the job more."""
         try:
-            changed = applied(self._snapshot, change)
+            changed = reduce(applied, changes, self._snapshot)
         except CannotChange:
             return None
         after = wanted(changed, self._policy)
         if not self._more(changed, self._found, after):
             return None
         if difference(self._policy, self._found, after).determined:
-            return Remedy(change, after.targets[self._key], certain=True)
+            return Remedy(changes, after.targets[self._key], certain=True)
         before, exactly = self._exactly(), after
         if self._policy.solver.gap > 0:
             exactly = wanted(changed, self._exact)
             if not (self._more(changed, before, exactly) and self._more(changed, self._found, exactly)):
-                return Remedy(change, after.targets[self._key], certain=False)
+                return Remedy(changes, after.targets[self._key], certain=False)
         apart = difference(self._exact, before, exactly)
         proved = apart.determined or (not apart.comparable and exactly.plan.status is Status.OPTIMAL)
-        return Remedy(change, exactly.targets[self._key], proved)
+        return Remedy(changes, exactly.targets[self._key], proved)
 
     def _exactly(self) -> Wanted:
         """The plan as things are, for a gap of 0; solved once."""
@@ -127,7 +130,7 @@ def _candidates(found: Wanted, policy: Policy, key: JobKey) -> Iterator[Change]:
         following = next(step for step in job.steps if step > target.replicas)
         more = (following - (target.replicas if target.flavor == flavor.name else 0)) * job.per_replica
         quotas = list(_quotas(snapshot, job, flavor, [more, 2 * more, 3 * more, 4 * more]))
-        nodes = list(_nodes(snapshot, job, flavor))
+        nodes = list(_nodes(snapshot, job, flavor, [1, 2]))
         refused = step is not None and any(row.missing and _is_quota(row.row) for row in step.rows)
         yield from (*quotas, *nodes) if refused else (*nodes, *quotas)
         if not target.replicas and job.minimum > 1:
@@ -138,7 +141,22 @@ def _candidates(found: Wanted, policy: Policy, key: JobKey) -> Iterator[Change]:
     for other in snapshot.flavors:
         if other != flavor and accepts(job, other):
             yield from _quotas(snapshot, job, other, [whole, 2 * whole])
-            yield from _nodes(snapshot, job, other)
+            yield from _nodes(snapshot, job, other, [1, 2])
+
+
+def _together(found: Wanted, policy: Policy, key: JobKey) -> Iterator[tuple[Change, ...]]:
+    """One more node, and as much more quota for the job's queue."""
+    job = next(job for job in found.snapshot.jobs if job.key == key)
+    target, terms = found.targets[key], found.snapshot.terms[key]
+    if not terms.candidate or terms.pinned or found.plan.status is Status.KEPT or target.replicas >= job.maximum:
+        return
+    flavor = _flavor(found, job, next_step(found, policy, key))
+    if flavor is None:
+        return
+    for node in _nodes(found.snapshot, job, flavor, [1]):
+        size = next(request_on(n.allocatable, flavor) for n in found.snapshot.nodes if n.name == node.like)
+        for quota in _quotas(found.snapshot, job, flavor, [size]):
+            yield node, quota
 
 
 def _is_quota(row: str) -> bool:
@@ -174,12 +192,12 @@ def _quotas(snapshot: Snapshot, job: Job, flavor: Flavor, more: Iterable[int]) -
         yield QuotaChange(queue.name, "nominalQuota", flavor.name, (quota.nominal if quota else 0) + amount)
 
 
-def _nodes(snapshot: Snapshot, job: Job, flavor: Flavor) -> Iterator[Change]:
+def _nodes(snapshot: Snapshot, job: Job, flavor: Flavor, counts: Iterable[int]) -> Iterator[AddedNodes]:
     """More of the node that holds most of its replicas."""
     able = eligible(job, flavor, snapshot.nodes)
     best = min(able, key=lambda node: (-times_fitting(node.allocatable, job.requests), node.name), default=None)
     if best is not None:
-        for count in (1, 2):
+        for count in counts:
             yield AddedNodes(count, best.name)
 
 
