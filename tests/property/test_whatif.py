@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from apportion.cli.changing import NotUnderstood, parsed
+from apportion.cli.explain import row_words
 from apportion.kube.cluster import Cluster
 from apportion.kube.kinds import BY_NAME
 from apportion.model.jobs import JobKey
@@ -297,6 +298,7 @@ def test_a_step_that_does_not_fit_breaks_a_rule_and_one_that_fits_breaks_none(
             raised = [*others, Allocation(allocation.key, step.grant.flavor, step.grant.replicas)]
             broken = bool(violations(solved, raised) or place(solved, raised).unplaced)
             assert step.fits != broken, (str(allocation.key), step)
+            assert all(row_words(row) != row.row for row in step.rows), "every row has words"
 
 
 def large(quota: int) -> tuple[Snapshot, Policy]:

@@ -11,11 +11,12 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from apportion.cli.explain import change_sentence
+from apportion.cli.explain import change_sentence, row_words
 from apportion.cli.main import cli
 from apportion.cli.whatif import difference_sentence
 from apportion.model.policy import Policy
 from apportion.model.selection import NodeChoice
+from apportion.optimizer import RowUse
 from apportion.planner.changes import JobChange
 from apportion.planner.decide import wanted
 from apportion.planner.whatif import Interval, what_if
@@ -227,6 +228,37 @@ def test_explain_says_what_is_worth_it_but_does_not_fit_whole() -> None:
     (step,) = [line for line in explained("research/vision", SMALL) if line.startswith("next step: ")]
     assert "worth it, but it does not fit whole (" in step
     assert "room on h100 nodes" in step
+
+
+def test_explain_says_when_the_free_room_does_not_lie_together(write: Callable[[list[Any]], str]) -> None:
+    """Each replica takes a third of a node's CPU: by rows one more would fit."""
+    found = list(yaml.safe_load_all(Path(TWO).read_text()))
+    for raw in found:
+        if raw["kind"] == "TrainingJob":
+            (container,) = raw["spec"]["template"]["spec"]["containers"]
+            container["resources"]["requests"] = {"cpu": "64", "memory": "200Gi"}
+    path = write(found)
+    (step,) = [line for line in explained("research/llama", path) if line.startswith("next step: ")]
+    assert step.endswith("worth it, but it does not fit whole (the free room does not lie together on nodes)")
+    (step,) = [line for line in explained("product/ads", path) if line.startswith("next step: ")]
+    assert step.endswith("(for cpu on h100 nodes)")
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("capacity/h100/1", "room on h100 nodes"),
+        ("capacity/h100.2/8", "room in blocks of 8 on h100 nodes"),
+        ("capacity/h100/memory=1", "memory on h100 nodes"),
+        ("capacity/h100/4+cpu=8000+memory=1", "room in blocks of 4 with cpu, memory on h100 nodes"),
+        ("quota/red/h100", "quota of queue red for h100"),
+        ("cohort/lab/h100", "quota of cohort lab for h100"),
+        ("ceiling/red/h100", "what queue red may borrow of h100"),
+        ("nominal/red/h100", "nominal quota of queue red for h100 (it is not preemptible)"),
+    ],
+)
+def test_rows_of_the_program_have_words(row: str, words: str) -> None:
+    assert row_words(RowUse(row, 0.1, 0.0)) == words
 
 
 def test_explain_names_one_change_and_says_that_it_was_solved_again() -> None:

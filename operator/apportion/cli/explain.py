@@ -79,8 +79,10 @@ def row_words(row: RowUse) -> str:
     kind, _, rest = row.row.partition("/")
     first, _, second = rest.partition("/")
     match kind:
+        case "packing":
+            return "the free room does not lie together on nodes"
         case "capacity":
-            return f"room on {first.partition('.')[0]} nodes" + ("" if second == "1" else _blocks(second))
+            return f"{_shape(second)} on {first.partition('.')[0]} nodes"
         case "quota":
             return f"quota of queue {first} for {second}"
         case "cohort":
@@ -90,17 +92,17 @@ def row_words(row: RowUse) -> str:
         case "nominal":
             return f"nominal quota of queue {first} for {second} (it is not preemptible)"
         case _:
-            return f"what others were promised ({row.row})"
+            return row.row
 
 
-def _blocks(shape: str) -> str:
-    """A block of so many accelerators on one node, perhaps with other resources."""
-    size, plus, others = shape.partition("+")
+def _shape(block: str) -> str:
+    """What a capacity row counts: accelerators, blocks of several on one node, another resource, or whole pods."""
+    size, plus, others = block.partition("+")
     if "=" in size:
-        return f" ({size.partition('=')[0]})"
-    return f" in blocks of {size}" + (
-        f" with their {', '.join(o.partition('=')[0] for o in others.split('+'))}" if plus else ""
-    )
+        return size.partition("=")[0]
+    room = "room" if size == "1" else f"room in blocks of {size}"
+    names = ", ".join(other.partition("=")[0] for other in others.split("+"))
+    return f"{room} with {names}" if plus else room
 
 
 def change_sentence(outcome: Outcome, searched: Search) -> str:

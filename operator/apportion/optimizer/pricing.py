@@ -5,14 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from apportion.model.jobs import JobKey
-from apportion.model.plan import Grant, Plan
+from apportion.model.plan import Allocation, Grant, Plan
 from apportion.model.policy import Policy
 from apportion.model.snapshot import Snapshot
 from apportion.optimizer.options import Floats
+from apportion.optimizer.packing import place
 from apportion.optimizer.problem import Problem
 from apportion.optimizer.solve import Round
 
 ROUNDING = 1e-6
+PACKING = "packing"
+"""In the place of a row's name: every row has room, and yet not all pods find a node."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +92,9 @@ class Pricing:
                 known = smallest.get(flavor)
                 if known is None or replicas < int(columns.replicas[known]):
                     smallest[flavor] = at
-        return [self._step(here, column) for column in smallest.values()]
+        return [self._step(key, here, column) for column in smallest.values()]
 
-    def _step(self, here: int | None, there: int) -> Step:
+    def _step(self, key: JobKey, here: int | None, there: int) -> Step:
         problem, columns = self._problem, self._problem.options.columns
         stepped = self._x.copy()
         stepped[there] += 1
@@ -107,8 +110,15 @@ class Pricing:
             price = float(self._prices[row] * more[row])
             if missing or price > ROUNDING:
                 uses.append(RowUse(problem.rows.names[row], price, missing))
-        flavor = self._snapshot.flavors[int(columns.flavor[there])].name
-        return Step(Grant(flavor, int(columns.replicas[there])), gain, tuple(uses))
+        grant = Grant(self._snapshot.flavors[int(columns.flavor[there])].name, int(columns.replicas[there]))
+        if not any(use.missing for use in uses) and not self._places(key, grant):
+            uses.append(RowUse(PACKING, 0.0, 1.0))
+        return Step(grant, gain, tuple(uses))
+
+    def _places(self, key: JobKey, grant: Grant) -> bool:
+        """Whether all pods find nodes on paper: rows allow more where sizes, CPU and memory do not go together."""
+        others = [Allocation(other, had.flavor, had.replicas) for other, had in self._grants.items() if other != key]
+        return not place(self._snapshot, [*others, Allocation(key, grant.flavor, grant.replicas)]).unplaced
 
     def _loads(self, x: Floats) -> Floats:
         """By row what x uses; a queue that must keep some of its own unlent counts with at least that in its cohort."""
