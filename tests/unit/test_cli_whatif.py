@@ -11,12 +11,14 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from apportion.cli.explain import change_sentence, row_words
+from apportion.cli.explain import change_sentence, row_words, step_sentence
 from apportion.cli.main import cli
 from apportion.cli.whatif import difference_sentence
+from apportion.model.plan import Grant
 from apportion.model.policy import Policy
 from apportion.model.selection import NodeChoice
-from apportion.optimizer import RowUse
+from apportion.optimizer import RowUse, Step
+from apportion.planner import decide
 from apportion.planner.changes import JobChange
 from apportion.planner.decide import wanted
 from apportion.planner.whatif import Interval, what_if
@@ -316,6 +318,22 @@ def test_explain_tells_a_job_at_its_maximum_to_raise_it(write: Callable[[list[An
     said = explained("product/ads", write(altered("ads", maxReplicas=2)))
     assert not [line for line in said if line.startswith("next step: ")]
     assert 'more with: "tj/product/ads maxReplicas=3" gives it 3 h100 instead of 2 h100 (certain: solved again)' in said
+
+
+def test_explain_goes_on_with_a_list_of_steps_as_it_rises(write: Callable[[list[Any]], str]) -> None:
+    found = altered("ads", replicaSteps=[2, 4])
+    found = [raw for raw in found if raw["metadata"]["name"] != "ranker"]
+    (more,) = [line for line in explained("product/ads", write(found)) if line.startswith("more with: ")]
+    assert '"tj/product/ads maxReplicas=8 replicaSteps=2,4,8" gives it 8 h100 instead of 4 h100 (certain' in more
+
+
+def test_a_step_that_fits_and_pays_is_within_what_a_plan_may_miss() -> None:
+    (outcome,) = decide(snapshot(job("one", 1, 4), on=(node("a", 2),)), Policy()).outcomes
+    said = step_sentence(job("one", 1, 4), outcome, Step(Grant("h100", 3), 0.125, (RowUse("quota/q/h100", 0.1, 0.0),)))
+    assert said == (
+        "3 replicas (1 more h100) gain 0.125; others would lose 0.1: worth it, but not more than a plan may miss or "
+        "save in changes"
+    )
 
 
 def test_explain_tells_a_gang_that_waits_what_would_let_it_start(write: Callable[[list[Any]], str]) -> None:
