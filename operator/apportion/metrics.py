@@ -58,7 +58,7 @@ class Metrics:
         self.fallbacks = counter("solver_fallbacks_total", "Plans made by another solver than the first.", ("solver",))
         self.allocated = gauge("accelerators_allocated", "Accelerators granted to jobs.", ("flavor",))
         self.free = gauge("accelerators_free", "Accelerators that no pod holds.", ("flavor",))
-        self.price = gauge("shadow_price", "Value of one more accelerator of the flavor.", ("flavor",))
+        self.price = gauge("shadow_price", "Value of one more accelerator of the flavor; 0: not scarce.", ("flavor",))
         self.queue_price = gauge("queue_shadow_price", "Value of one more accelerator of quota.", ("queue", "flavor"))
         self.jobs = gauge("jobs", "TrainingJobs by phase and reason.", ("phase", "reason"))
         self.resizes = counter("resizes_total", "Grants that changed.", ("kind", "reason"))
@@ -124,17 +124,21 @@ class Metrics:
                 granted[outcome.granted.flavor] += outcome.granted.replicas * per_replica[outcome.key]
         for series in (self.allocated, self.free, self.price, self.queue_price, self.queue_usage, self.queue_nominal):
             series.clear()
+        # What is not scarce has the price 0; where no plan was made no price is known.
+        priced = decision.plan.status is not Status.KEPT
         for capacity in decision.capacity:
             self.allocated.labels(capacity.flavor).set(granted[capacity.flavor])
             self.free.labels(capacity.flavor).set(capacity.free)
+            if priced:
+                self.price.labels(capacity.flavor).set(0.0)
         for price in decision.plan.prices:
-            if price.queue:
-                self.queue_price.labels(price.queue, price.flavor).set(price.price)
-            else:
+            if not price.queue:
                 self.price.labels(price.flavor).set(price.price)
         for use in decision.queue_use:
             self.queue_usage.labels(use.queue, use.flavor).set(use.used)
             self.queue_nominal.labels(use.queue, use.flavor).set(use.nominal)
+            if priced:
+                self.queue_price.labels(use.queue, use.flavor).set(use.price)
             by_queue[use.queue] += use.used
         whole = sum(granted.values())
         self.queue_share.clear()

@@ -185,3 +185,34 @@ async def test_a_running_job_whose_queue_vanishes_keeps_what_it_has_is_not_grown
 
     await cluster.queue("research", {"*": 64})
     await cluster.expect("job", phase="Running", granted=8, degraded=None)
+
+
+async def test_prices_say_what_is_scarce_and_go_when_it_is_not(cluster: Cluster) -> None:
+    async def prices() -> tuple[bool, bool]:
+        """Whether the queue's quota has a price, and whether the flavor has."""
+        queue = (await cluster.get("Queue", "default")).get("status", {})
+        policy = (await cluster.get("AllocationPolicy", "default")).get("status", {})
+        rows = [row["price"] for row in queue.get("flavors", []) if row["name"] == cluster.flavor]
+        listed = [row["price"] for row in policy.get("prices", []) if row["flavor"] == cluster.flavor]
+        return any(price > 0 for price in rows), any(price > 0 for price in listed)
+
+    async def become(quota: bool, flavor: bool) -> None:
+        async def are() -> bool:
+            return await prices() == (quota, flavor)
+
+        await cluster.until(are, f"prices of quota: {quota}, of flavor: {flavor}")
+
+    await cluster.nodes(1, gpus=8)
+    await cluster.policy(mode="Enforce")
+    await cluster.queue("default", {cluster.flavor: 4})
+    await cluster.submit("first", (1, 6))
+    await cluster.expect("first", phase="Running", granted=4)
+    await become(quota=True, flavor=False)
+
+    await cluster.patch("Queue", "default", {"spec": {"flavors": [{"name": cluster.flavor, "nominalQuota": 16}]}})
+    await cluster.expect("first", phase="Running", granted=6)
+    await become(quota=False, flavor=False)
+
+    await cluster.submit("second", (1, 8))
+    await cluster.expect("second", phase="Running")
+    await become(quota=False, flavor=True)

@@ -108,6 +108,19 @@ def test_explain_reads_the_live_cluster(live: Live) -> None:
     assert "TrainingJob default/big" in done.stdout
 
 
+def test_a_what_if_of_a_live_cluster_is_that_of_its_snapshot(live: Live, tmp_path: Path) -> None:
+    path, new = str(tmp_path / "cluster.yaml"), tmp_path / "new.yaml"
+    assert live.ran("snapshot", "-o", path).exit_code == 0
+    new.write_text(yaml.safe_dump(job("third", 1, 4)))
+    ask = ["plan", "-o", "json", *AT, "--what-if", "add 1 node like gpu-0", "--what-if", f"submit {new}"]
+    here, there = live.ran(*ask), CliRunner().invoke(cli, [*ask, "-f", path])
+    assert here.exit_code == 0, here.output
+    assert json.loads(here.stdout) == json.loads(there.stdout)
+    effects = {row["name"]: row["effect"] for row in json.loads(here.stdout)["jobs"]}
+    assert effects["third"] == "gains"
+    assert [raw["metadata"]["name"] for raw in live.sandbox.store.list("trainingjobs")] == ["big", "small"]
+
+
 def test_nothing_is_written(live: Live) -> None:
     before = live.sandbox.store.list("trainingjobs")
     live.ran("plan")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -73,19 +74,53 @@ def test_example_files_have_no_unknown_fields(path: Path) -> None:
     assert not loaded.warnings
 
 
-def test_decision_page_names_every_field_of_the_document() -> None:
-    done = CliRunner().invoke(cli, ["plan", "-f", str(EXAMPLES[0]), "-o", "json"])
-    page = (DOCS / "reference" / "decision.md").read_text(encoding="utf-8")
+def fields(value: object, path: str = "") -> set[str]:
+    """Paths of all fields, those of a list's elements as name[].field."""
+    if isinstance(value, dict):
+        return {name for key, inner in value.items() for name in {f"{path}{key}", *fields(inner, f"{path}{key}.")}}
+    if isinstance(value, list):
+        return {name for item in value for name in fields(item, f"{path[:-1]}[].")}
+    return set()
 
-    def fields(value: object, path: str = "") -> set[str]:
-        if isinstance(value, dict):
-            return {name for key, inner in value.items() for name in {f"{path}{key}", *fields(inner, f"{path}{key}.")}}
-        if isinstance(value, list):
-            return {name for item in value for name in fields(item, f"{path[:-1]}[].")}
-        return set()
 
-    missing = {name for name in fields(json.loads(done.stdout)) if f"`{name}`" not in page}
-    assert not missing
+@pytest.mark.parametrize("change", ["", "drain gpu-0003"], ids=["Decision", "WhatIf"])
+def test_decision_page_names_every_field_of_the_document(change: str) -> None:
+    words = ["plan", "-f", str(DOCS / "examples" / "two-flavors.yaml"), "-o", "json"]
+    done = CliRunner().invoke(cli, [*words, "--what-if", change] if change else words)
+    decision, what_if = (DOCS / "reference" / "decision.md").read_text(encoding="utf-8").split("\n## What if\n")
+    page = what_if if change else decision
+    # Prices are described once: those of the two plans look alike.
+    found = {re.sub(r"^(before|after)\.prices\[\]\..*", r"\1.prices", name) for name in fields(json.loads(done.stdout))}
+    assert not {name for name in found if f"`{name}`" not in page}
+
+
+TASKS = (DOCS / "tasks.md").read_text(encoding="utf-8")
+TYPED = re.findall(r"^(?:\$ )?apportion (.* docs/examples/.*)$", TASKS, flags=re.M)
+PRINTED = dict(re.findall(r"^\$ apportion (.*)\n((?:.*\n)*?)```", TASKS, flags=re.M))
+
+
+@pytest.mark.parametrize("line", TYPED)
+def test_command_on_an_example_file_prints_what_the_page_shows(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    done = CliRunner().invoke(cli, shlex.split(line), env={"COLUMNS": "300"})
+    assert done.exit_code == 0, done.output
+    if line in PRINTED:
+        assert [row.rstrip() for row in done.output.splitlines()] == PRINTED[line].splitlines()
+
+
+def test_the_page_shows_what_explain_and_a_what_if_print() -> None:
+    assert sorted(line.split()[0] for line in PRINTED) == ["explain", "plan"]
+    assert len(TYPED) >= 4
+
+
+def test_every_what_if_that_the_page_lists_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    section = TASKS.split("## Ask what would happen")[1].split("\n## ")[0]
+    asked = re.findall(r'^\| `"(.*?)"` \|', section, flags=re.M)
+    assert len(asked) >= 6
+    for change in asked:
+        done = CliRunner().invoke(cli, ["plan", "-f", "docs/examples/two-flavors.yaml", "--what-if", change])
+        assert done.exit_code == 0, done.output
 
 
 def test_image_is_what_the_chart_runs() -> None:

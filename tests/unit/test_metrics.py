@@ -13,6 +13,7 @@ from apportion.metrics import Metrics, RoundTimes
 from apportion.model.plan import Decision, Price
 from apportion.model.policy import Policy
 from apportion.model.snapshot import Snapshot
+from apportion.optimizer import kept
 from apportion.planner import decide
 from builders import NOW, job, node, queue, quota, running, snapshot
 
@@ -34,7 +35,8 @@ def world() -> Snapshot:
 def decision(world: Snapshot) -> Decision:
     found = decide(world, Policy())
     prices = (Price("h100", 0.5), Price("h100", 0.25, "red"))
-    return replace(found, plan=replace(found.plan, prices=prices))
+    use = tuple(replace(use, price=0.25 if use.queue == "red" else 0.0) for use in found.queue_use)
+    return replace(found, plan=replace(found.plan, prices=prices), queue_use=use)
 
 
 def series(metrics: Metrics) -> Mapping[tuple[str, Labels], float]:
@@ -71,7 +73,9 @@ def test_values_of_one_round(world: Snapshot, decision: Decision) -> None:
         ("apportion_accelerators_free", (("flavor", "h100"),)): 6,
         ("apportion_accelerators_allocated", (("flavor", "a100"),)): 0,
         ("apportion_shadow_price", (("flavor", "h100"),)): 0.5,
+        ("apportion_shadow_price", (("flavor", "a100"),)): 0,
         ("apportion_queue_shadow_price", (("flavor", "h100"), ("queue", "red"))): 0.25,
+        ("apportion_queue_shadow_price", (("flavor", "h100"), ("queue", "blue"))): 0,
         ("apportion_jobs", (("phase", "Resizing"), ("reason", grown.reason))): 1,
         ("apportion_jobs", (("phase", "Pending"), ("reason", waiting.reason))): 1,
         ("apportion_oldest_pending_seconds", ()): 600,
@@ -105,9 +109,22 @@ def test_what_is_gone_leaves_no_series_behind(world: Snapshot, decision: Decisio
     empty = snapshot(on=(node("a"),))
     metrics.observe(empty, decide(empty, Policy()), TIMES)
     names = {name for name, _ in series(metrics)}
-    gone = {"apportion_jobs", "apportion_queue_usage", "apportion_queue_share_ratio", "apportion_shadow_price"}
-    assert not names & gone
+    gone = {"apportion_jobs", "apportion_queue_usage", "apportion_queue_share_ratio"}
+    assert not names & {*gone, "apportion_queue_shadow_price"}
     assert series(metrics)["apportion_oldest_pending_seconds", ()] == 0
+
+
+def test_what_is_not_scarce_has_the_price_0(world: Snapshot, decision: Decision) -> None:
+    metrics = Metrics()
+    metrics.observe(world, decision, TIMES)
+    content = snapshot(running(job("first", 2, 2), {"a": 2}), on=(node("a"),))
+    metrics.observe(content, decide(content, Policy()), TIMES)
+    assert series(metrics)["apportion_shadow_price", (("flavor", "h100"),)] == 0
+
+
+def test_no_price_is_told_where_no_plan_was_made(world: Snapshot, decision: Decision) -> None:
+    nothing = replace(decision, plan=kept(world, "no plan"))
+    assert not [name for name, _ in observed(world, nothing) if name.endswith("shadow_price")]
 
 
 def test_changes_that_wait_are_not_counted(world: Snapshot, decision: Decision) -> None:

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from apportion.api.names import API_VERSION
-from apportion.model.plan import Decision, Grant
+from apportion.model.plan import Decision, Grant, Plan
 from apportion.model.snapshot import Snapshot
 
 
@@ -26,7 +26,7 @@ def decision_document(snapshot: Snapshot, decision: Decision, warnings: tuple[st
                 "name": outcome.key.name,
                 "flavor": outcome.target.flavor or None,
                 "replicas": outcome.target.replicas,
-                "current": _grant(outcome.current),
+                "current": grant_document(outcome.current),
                 "reason": outcome.reason,
                 "message": outcome.message,
             }
@@ -37,8 +37,8 @@ def decision_document(snapshot: Snapshot, decision: Decision, warnings: tuple[st
                 "namespace": resize.key.namespace,
                 "name": resize.key.name,
                 "kind": resize.kind,
-                "from": _grant(resize.current),
-                "to": _grant(resize.target),
+                "from": grant_document(resize.current),
+                "to": grant_document(resize.target),
                 "wave": resize.wave,
             }
             for resize in decision.resizes
@@ -64,13 +64,15 @@ def decision_document(snapshot: Snapshot, decision: Decision, warnings: tuple[st
             }
             for use in decision.queue_use
         ],
-        "prices": [
-            {"flavor": price.flavor, "queue": price.queue or None, "price": price.price} for price in plan.prices
-        ],
+        "prices": prices_document(plan),
         "solveSeconds": plan.seconds,
         "warnings": [*warnings, *decision.warnings],
     }
 
 
-def _grant(grant: Grant) -> dict[str, Any]:
+def prices_document(plan: Plan) -> list[dict[str, Any]]:
+    return [{"flavor": price.flavor, "queue": price.queue or None, "price": price.price} for price in plan.prices]
+
+
+def grant_document(grant: Grant) -> dict[str, Any]:
     return {"flavor": grant.flavor or None, "replicas": grant.replicas}

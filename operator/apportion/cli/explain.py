@@ -1,16 +1,21 @@
-"""apportion explain: what a job has, why not more, why not elsewhere."""
+"""apportion explain: what a job has, why not more, what would give it more, why not elsewhere."""
 
 import click
 
-from apportion.cli.plan import shown
-from apportion.cli.source import Source, fail, read
-from apportion.model.jobs import JobKey
+from apportion.cli.source import Read, Source, fail, read
+from apportion.cli.whatif import shown
+from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import Decision, Outcome
-from apportion.model.snapshot import Snapshot
-from apportion.planner import decide
+from apportion.optimizer import RowUse, Step
+from apportion.planner.decide import Wanted, concluded, wanted
 from apportion.planner.elsewhere import elsewhere
+from apportion.planner.worth import Search, next_step, one_change
 
 PREFIXES = ("tj", "trainingjob", "trainingjobs", "trainingjobs.apportion.dev")
+UNSERVED = ("NoCapacity", "QuotaExceeded", "NotWorthIt")
+MOST_LINES = 8
+MOST_ROWS = 3
+AS_MUCH = 1e-6  # prices are the gains of somebody's steps: a job's own step may be the one that set them
 
 
 def explain_command(source: Source, namespace: str, job: str) -> None:
@@ -18,24 +23,96 @@ def explain_command(source: Source, namespace: str, job: str) -> None:
     if slash and prefix.lower() not in PREFIXES:
         fail(f"{job!r}: expected tj/NAME")
     got = read(source)
-    decision = decide(got.snapshot, got.policy)
+    found = wanted(got.snapshot, got.policy)
+    decision = concluded(got.snapshot, got.policy, found)
     key = JobKey(namespace, name)
     outcome = next((outcome for outcome in decision.outcomes if outcome.key == key), None)
     if outcome is None:
         fail(f"there is no TrainingJob {name!r} in namespace {namespace!r}")
-    for line in explanation(got.snapshot, decision, outcome):
+    for line in explanation(got, found, decision, outcome):
         click.echo(line)
 
 
-def explanation(snapshot: Snapshot, decision: Decision, outcome: Outcome) -> list[str]:
-    """At most eight lines: now, the plan, why, elsewhere, how good the whole plan is."""
-    job = next(job for job in snapshot.jobs if job.key == outcome.key)
+def explanation(got: Read, found: Wanted, decision: Decision, outcome: Outcome) -> list[str]:
+    """At most eight lines: now, the plan, why, the next step, what would change it, elsewhere, how good the plan is."""
+    job = next(job for job in found.snapshot.jobs if job.key == outcome.key)
     lines = [f"TrainingJob {outcome.key}: {outcome.memory.phase}"]
     lines.append(f"  now:       {shown(outcome.current)} (asks {job.minimum} to {job.maximum}, {job.per_replica} each)")
     if outcome.target != outcome.current:
         lines.append(f"  planned:   {shown(outcome.target)}")
     lines.append(f"  why:       {outcome.reason}: {outcome.message}")
-    lines += [f"  elsewhere: {line}" for line in elsewhere(snapshot, decision, job)[:3]]
+    if outcome.target.replicas < job.maximum:
+        step = next_step(found, got.policy, job.key)
+        if step is not None:
+            lines.append(f"  next step: {step_sentence(job, outcome, step)}")
+        elif outcome.target.replicas and outcome.reason in UNSERVED:
+            lines.append("  next step: no larger size gains anything, after the restart that it costs")
+    searched = one_change(got.snapshot, got.policy, found, job.key)
+    if searched.tried:
+        lines.append(f"  more with: {change_sentence(outcome, searched)}")
+    others = elsewhere(got.snapshot, decision, job)
+    lines += [f"  elsewhere: {line}" for line in others[: MOST_LINES - 1 - len(lines)]]
     plan = decision.plan
     lines.append(f"  plan:      {plan.status}; no plan for all jobs can be more than {plan.gap:.2%} better")
     return lines
+
+
+def step_sentence(job: Job, outcome: Outcome, step: Step) -> str:
+    """What the next size gains against what it takes from others, by what it uses."""
+    more = (step.grant.replicas - outcome.target.replicas) * job.per_replica
+    said = f"{step.grant.replicas} replicas ({more} more {step.grant.flavor}) gain {step.gain:.3g}"
+    if step.gain < step.price * (1 - AS_MUCH):
+        priced = sorted((row for row in step.rows if row.price > 0), key=lambda row: -row.price)
+        alone = len(priced) == 1
+        parts = " + ".join(
+            ("" if alone else f"{row.price:.3g} ") + f"for {row_words(row)}" for row in priced[:MOST_ROWS]
+        )
+        return f"{said}; others would lose {step.price:.3g} ({parts})"
+    if not step.fits:
+        parts = " and ".join(row_words(row) for row in step.rows if row.missing)
+        return f"{said}; others would lose {step.price:.3g}: worth it, but it does not fit whole ({parts})"
+    return f"{said}; others would lose {step.price:.3g}: worth it, but not more than a plan may miss or save in changes"
+
+
+def row_words(row: RowUse) -> str:
+    """A row of the program as people call it."""
+    kind, _, rest = row.row.partition("/")
+    first, _, second = rest.partition("/")
+    match kind:
+        case "packing":
+            return "the free room does not lie together on nodes"
+        case "capacity":
+            return f"{_shape(second)} on {first.partition('.')[0]} nodes"
+        case "quota":
+            return f"quota of queue {first} for {second}"
+        case "cohort":
+            return f"quota of cohort {first} for {second}"
+        case "ceiling":
+            return f"what queue {first} may borrow of {second}"
+        case "nominal":
+            return f"nominal quota of queue {first} for {second} (it is not preemptible)"
+        case _:
+            return row.row
+
+
+def _shape(block: str) -> str:
+    """What a capacity row counts: accelerators, blocks of several on one node, another resource, or whole pods."""
+    size, plus, others = block.partition("+")
+    if "=" in size:
+        return size.partition("=")[0]
+    room = "room" if size == "1" else f"room in blocks of {size}"
+    names = ", ".join(other.partition("=")[0] for other in others.split("+"))
+    return f"{room} with {names}" if plus else room
+
+
+def change_sentence(outcome: Outcome, searched: Search) -> str:
+    """The one change, in the words that `plan --what-if` takes."""
+    found = searched.remedy
+    if found is None:
+        (first, *_), count = searched.tried[0], len(searched.tried)
+        alone = f'not "{first}" alone' if count == 1 else f"none of {count} changes that were tried"
+        return f"{alone}; try several together with plan --what-if"
+    had = shown(outcome.target) if outcome.target.replicas else "nothing"
+    asked = " with ".join(f'"{change}"' for change in found.changes)
+    gives = f"{asked} gives it {shown(found.grant)} instead of {had}"
+    return f"{gives} (certain: solved again)" if found.certain else f"{gives} (undetermined: too close to tell)"

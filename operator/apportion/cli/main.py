@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -87,19 +88,35 @@ def reference(folder: str) -> None:
 @AT
 @click.option("-o", "--output", default="table", show_default=True, type=click.Choice(["table", "json", "yaml"]))
 @click.option("--policy", "rule", type=click.Choice(RULES, case_sensitive=False), help="Share by another rule.")
+@click.option(
+    "--what-if", "changes", multiple=True, metavar="CHANGE", help="Show what a change would do; may be repeated."
+)
 def plan(
     files: tuple[str, ...],
     kubeconfig: str | None,
     context: str | None,
     at_time: str | None,
-    output: str,
-    rule: str | None,
+    **asked: Any,
 ) -> None:
-    """Decide as the operator would, from files or from a live cluster; change nothing."""
-    from apportion.cli.plan import plan_command
+    """Decide as the operator would, from files or from a live cluster; change nothing.
+
+    With --what-if decide twice, as things are and with all the changes made, and show who gains and who loses.
+    A CHANGE is one of:
+
+    \b
+    "queue research nominalQuota h100=16"   also borrowingLimit, lendingLimit
+    "queue research weight=2"
+    "tj/NAME maxReplicas=16"                also minReplicas, replicaSteps=2,4,8, suspend=true,
+                                            preemptible, queueName, minRuntimeSeconds,
+                                            restartSeconds; tj/NAMESPACE/NAME where needed
+    "add 2 nodes like gpu-0001"
+    "drain gpu-0003"
+    "submit job.yaml"
+    """
+    from apportion.cli.plan import Asked, plan_command
     from apportion.cli.source import Source
 
-    plan_command(Source(files, kubeconfig, context, at_time), output, rule)
+    plan_command(Source(files, kubeconfig, context, at_time), Asked(**asked))
 
 
 @cli.command()

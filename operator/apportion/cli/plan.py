@@ -1,6 +1,8 @@
 """apportion plan: what the operator would decide."""
 
 import json
+from dataclasses import dataclass
+from typing import Any
 
 import click
 import yaml
@@ -10,25 +12,43 @@ from rich.table import Table
 from apportion.baselines import BASELINES
 from apportion.cli.document import decision_document
 from apportion.cli.source import Read, Source, read
-from apportion.model.plan import Decision, Grant
+from apportion.cli.whatif import compared, print_what_if, shown, what_if_document
+from apportion.model.plan import Decision
+from apportion.optimizer import solve
 from apportion.planner import decide
 
 
-def plan_command(source: Source, output: str, rule: str | None) -> None:
+@dataclass(frozen=True)
+class Asked:
+    """How to plan and print: `rule` is the name of a baseline, `changes` are what-ifs in the user's words."""
+
+    output: str
+    rule: str | None = None
+    changes: tuple[str, ...] = ()
+
+
+def plan_command(source: Source, asked: Asked) -> None:
     got = read(source)
-    decision = decide(got.snapshot, got.policy) if rule is None else decide(got.snapshot, got.policy, BASELINES[rule])
-    if output == "table":
-        _table(got, decision)
+    rule = solve if asked.rule is None else BASELINES[asked.rule]
+    if asked.changes:
+        found = compared(got, asked.changes, rule)
+        if asked.output == "table":
+            print_what_if(found, asked.changes, got.warnings)
+        else:
+            _print(what_if_document(found, asked.changes, got.warnings), asked.output)
         return
-    document = decision_document(got.snapshot, decision, got.warnings)
+    decision = decide(got.snapshot, got.policy, rule)
+    if asked.output == "table":
+        _table(got, decision)
+    else:
+        _print(decision_document(got.snapshot, decision, got.warnings), asked.output)
+
+
+def _print(document: dict[str, Any], output: str) -> None:
     if output == "json":
         click.echo(json.dumps(document, indent=2, allow_nan=False))
     else:
         click.echo(yaml.safe_dump(document, sort_keys=False), nl=False)
-
-
-def shown(grant: Grant) -> str:
-    return f"{grant.replicas} {grant.flavor}" if grant.replicas else "-"
 
 
 def _table(got: Read, decision: Decision) -> None:

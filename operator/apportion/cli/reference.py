@@ -90,7 +90,13 @@ def _command(cli: click.Group, name: str, command: click.Command) -> str:
     usage = " ".join([f"apportion {name}", *command.collect_usage_pieces(context)])
     rows = "".join(_option(option, context) for option in command.params if isinstance(option, click.Option))
     table = f"\n| option | values | default | meaning |\n|---|---|---|---|\n{rows}" if rows else ""
-    return f"## apportion {name}\n\n{inspect.cleandoc(command.help or '')}\n\n```\n{usage}\n```\n{table}"
+    return f"## apportion {name}\n\n{_text(command.help or '')}\n\n```\n{usage}\n```\n{table}"
+
+
+def _text(said: str) -> str:
+    """Paragraphs; one that click leaves as it is (it begins with a backspace) is a block of its own."""
+    parts = inspect.cleandoc(said).split("\n\n")
+    return "\n\n".join(f"```\n{part[2:]}\n```" if part.startswith("\b\n") else part for part in parts)
 
 
 def _option(option: click.Option, context: click.Context) -> str:

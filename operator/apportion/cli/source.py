@@ -12,10 +12,13 @@ import click
 import yaml
 
 from apportion.api.dump import InputError, load_objects
+from apportion.api.names import TRAINING_JOB
 from apportion.api.redact import snapshot_document
 from apportion.kube.client import NoConfiguration, Refused, Unreachable, connect
 from apportion.kube.cluster import Cluster
 from apportion.kube.kinds import BY_NAME, CUSTOM, WATCHED
+from apportion.kube.raw import timestamp
+from apportion.model.jobs import Job, JobKey
 from apportion.model.policy import Policy
 from apportion.model.snapshot import Snapshot
 
@@ -32,8 +35,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Read:
-    """What was read: the snapshot, the policy, what was ignored."""
+    """What was read: the snapshot, the policy, what was ignored. `cluster` translates what is added later."""
 
+    cluster: Cluster
     snapshot: Snapshot
     policy: Policy
     ignored: dict[str, int]
@@ -58,6 +62,25 @@ def read(source: Source) -> Read:
     return _read(_live(source), now, {}, ())
 
 
+def submitted(got: Read, path: str) -> list[Job]:
+    """The TrainingJobs of a file, as the operator would see them a moment after `kubectl apply`."""
+    try:
+        loaded = load_objects([path], sys.stdin)
+    except InputError as error:
+        fail(error.message)
+    others = sorted({raw["kind"] for raw in loaded.objects} - {TRAINING_JOB} | set(loaded.ignored))
+    if others:
+        fail(f"{path}: expected TrainingJobs alone, found {', '.join(others)}; other objects go with -f")
+    keys = set()
+    for raw in loaded.objects:
+        metadata = {"creationTimestamp": timestamp(got.snapshot.now), **raw["metadata"]}
+        got.cluster.apply(BY_NAME[TRAINING_JOB], {**raw, "metadata": metadata})
+        keys.add(JobKey(metadata["namespace"], metadata["name"]))
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    return [job for job in got.cluster.snapshot(got.snapshot.now).jobs if job.key in keys]
+
+
 def snapshot_text(source: Source) -> str:
     return yaml.safe_dump(snapshot_document(_live(source)), sort_keys=False)
 
@@ -66,7 +89,7 @@ def _read(objects: Iterable[Any], now: float, ignored: dict[str, int], warnings:
     cluster = Cluster()
     for raw in objects:
         cluster.apply(BY_NAME[raw["kind"]], raw)
-    return Read(cluster.snapshot(now), cluster.policy(), ignored, warnings)
+    return Read(cluster, cluster.snapshot(now), cluster.policy(), ignored, warnings)
 
 
 def _time(text: str | None) -> float:

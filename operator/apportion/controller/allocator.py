@@ -18,7 +18,7 @@ from apportion.kube.cluster import Cluster
 from apportion.kube.inventory import Losses
 from apportion.kube.kinds import Kind
 from apportion.kube.raw import text
-from apportion.kube.reports import report, transitions
+from apportion.kube.reports import Reports, transitions
 from apportion.metrics import Metrics, RoundTimes
 from apportion.model.plan import Decision, Plan
 from apportion.model.policy import Policy
@@ -53,6 +53,7 @@ class Allocator:
         self.dirty = Debounce(self.settings.quiet_seconds, self.settings.longest_seconds, self.monotonic)
         self.writer = self.api.writing_while(self.leads)
         self.actuator = Actuator(self.writer, self.cluster, self.leads, self.wrote)
+        self.reports = Reports(self.writer, self.cluster)
         self.events = EventPoster(self.writer, self.leads)
         self.progressed_at = self.monotonic()
 
@@ -196,7 +197,7 @@ class Allocator:
         if not self.leads():
             return
         try:
-            for kind, reply in await report(self.writer, self.cluster, snapshot, policy, decision):
+            for kind, reply in await self.reports.write(snapshot, policy, decision):
                 self.wrote(kind, reply)
         except (Refused, Unreachable) as error:
             log.warning("status of queues or policy: not written: %s", error)

@@ -16,11 +16,10 @@ from apportion.kube.podspec import Asked, accelerator_resources, asked
 from apportion.kube.raw import Raw, at, fingerprint, integer, mapping, seconds, text, texts
 from apportion.model.curves import GLOBAL_BATCH, PER_REPLICA_BATCH, Curve, Points, Usl
 from apportion.model.flavors import Flavor
-from apportion.model.jobs import Block, FlavorChoice, Job, JobKey
+from apportion.model.jobs import Block, FlavorChoice, Job, JobKey, steps_between
 from apportion.model.resources import CPU, Amounts
 from apportion.model.selection import ANY_NODE, NodeChoice, Requirement
 
-MOST_STEPS = 64
 NOTHING = asked({})
 ONE_POD = NOTHING.requests
 
@@ -277,16 +276,6 @@ def _priority(name: str, around: Surroundings) -> tuple[int, Block | None]:
     if found is None:
         return 0, Block("PriorityClassNotFound", f"there is no PriorityClass {name!r}")
     return found.value, None
-
-
-@lru_cache(maxsize=1024)
-def steps_between(low: int, high: int) -> tuple[int, ...]:
-    """Every count, or at most 64 of them in geometric distance, both ends kept."""
-    if high - low < MOST_STEPS:
-        return tuple(range(low, high + 1))
-    ratio = (high / low) ** (1 / (MOST_STEPS - 1))
-    counts = {low, high, *(round(low * ratio**index) for index in range(MOST_STEPS))}
-    return tuple(sorted(count for count in counts if low <= count <= high))
 
 
 def _curve(spec: TrainingJobSpec) -> Curve:

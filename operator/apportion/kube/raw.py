@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -45,6 +46,13 @@ def text(raw: Any, *path: str) -> str:
 def integer(raw: Any, *path: str, default: int = 0) -> int:
     value = at(raw, *path)
     return value if isinstance(value, int) and not isinstance(value, bool) else default
+
+
+def number(raw: Any, *path: str) -> float:
+    """A finite number; 0 where it is none."""
+    value = at(raw, *path)
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if usable else 0.0
 
 
 def texts(raw: Any, *path: str) -> dict[str, str]:

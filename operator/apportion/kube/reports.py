@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from apportion.api.names import API_VERSION
@@ -9,6 +10,8 @@ from apportion.kube import kinds
 from apportion.kube.client import Api
 from apportion.kube.cluster import Cluster
 from apportion.kube.jobs import JobFacts
+from apportion.kube.kinds import Kind
+from apportion.kube.prices import PriceNews, rounded
 from apportion.kube.raw import Raw, at, integer, mapping, mappings, timestamp
 from apportion.model.plan import Decision, Outcome
 from apportion.model.policy import Policy
@@ -18,7 +21,7 @@ Patch = list[dict[str, Any]]
 
 
 def queue_statuses(snapshot: Snapshot, decision: Decision) -> dict[str, dict[str, Any]]:
-    """By queue name. Prices alone are no reason to write."""
+    """By queue name."""
     queue_of = {job.key: job.queue_name or "default" for job in snapshot.jobs}
     ended = {"Succeeded", "Failed", "Suspended", "Invalid"}
     pending: Counter[str] = Counter()
@@ -39,7 +42,7 @@ def queue_statuses(snapshot: Snapshot, decision: Decision) -> dict[str, dict[str
                     "used": use.used,
                     "borrowed": use.borrowed,
                     "lent": use.lent,
-                    "price": round(use.price, 4),
+                    "price": rounded(use.price),
                 }
                 for use in rows
             ],
@@ -58,7 +61,7 @@ def policy_status(policy: Policy, decision: Decision) -> dict[str, Any]:
         "gap": round(min(decision.plan.gap, 1e9), 6),
         "mode": str(policy.mode),
         "prices": [
-            {"flavor": price.flavor, "price": round(price.price, 6)}
+            {"flavor": price.flavor, "price": rounded(price.price)}
             for price in decision.plan.prices
             if not price.queue and price.price >= 0
         ],
@@ -67,16 +70,16 @@ def policy_status(policy: Policy, decision: Decision) -> dict[str, Any]:
 
 
 def quantities(status: Raw) -> Any:
-    """The part of a queue's or policy's status whose change is worth a write: counts, round, mode; no prices."""
+    """The part of a queue's or policy's status of which every change is worth a write: counts, round, mode."""
     flavors = [{k: v for k, v in entry.items() if k != "price"} for entry in mappings(status, "flavors")]
     kept = {key: at(status, key) for key in ("round", "mode", "pending", "admitted", "observedGeneration")}
     return {**kept, "flavors": flavors}
 
 
-def replaced(raw: Raw, status: dict[str, Any]) -> Patch | None:
-    """The patch of the whole status; None where nothing that counts differs."""
+def replaced(raw: Raw, status: dict[str, Any], repriced: bool = False) -> Patch | None:
+    """The patch of the whole status; None where nothing that counts differs and prices are not to be told."""
     old = mapping(raw, "status")
-    if quantities(old) == quantities(status):
+    if not repriced and quantities(old) == quantities(status):
         return None
     patch: Patch = [{"op": "test", "path": "/metadata/uid", "value": at(raw, "metadata", "uid")}]
     if integer(old, "round"):
@@ -85,19 +88,29 @@ def replaced(raw: Raw, status: dict[str, Any]) -> Patch | None:
     return [*patch, {"op": "add", "path": "/status", "value": {**kept, **status}}]
 
 
-async def report(api: Api, cluster: Cluster, snapshot: Snapshot, policy: Policy, decision: Decision) -> list[Any]:
-    """Write what changed; the replies, to be taken in. Raises Refused, Unreachable."""
-    replies = []
-    for name, status in queue_statuses(snapshot, decision).items():
-        raw = cluster.raw(kinds.QUEUE_KIND, "", name)
-        patch = replaced(raw, status) if raw is not None else None
-        if patch is not None:
-            replies.append((kinds.QUEUE_KIND, await api.patch(kinds.QUEUE_KIND.path("", name, "status"), patch)))
-    raw = cluster.raw(kinds.POLICY, "", policy.name)
-    patch = replaced(raw, policy_status(policy, decision)) if raw is not None else None
-    if patch is not None:
-        replies.append((kinds.POLICY, await api.patch(kinds.POLICY.path("", policy.name, "status"), patch)))
-    return replies
+@dataclass
+class Reports:
+    """Writes what is new in the statuses of queues and policy. It remembers only how long prices have been unlike."""
+
+    api: Api
+    cluster: Cluster
+    news: PriceNews = field(default_factory=PriceNews)
+
+    async def write(self, snapshot: Snapshot, policy: Policy, decision: Decision) -> list[tuple[Kind, Any]]:
+        """The replies, to be taken in. Raises Refused, Unreachable."""
+        statuses = [(kinds.QUEUE_KIND, *one) for one in queue_statuses(snapshot, decision).items()]
+        replies = []
+        for kind, name, status in (*statuses, (kinds.POLICY, policy.name, policy_status(policy, decision))):
+            raw = self.cluster.raw(kind, "", name)
+            if raw is None:
+                continue
+            old = mapping(raw, "status")
+            whose = f"{kind.name} {name}"
+            patch = replaced(raw, status, self.news.is_told(whose, (old, status), snapshot, decision))
+            if patch is not None:
+                self.news.forget(whose)
+                replies.append((kind, await self.api.patch(kind.path("", name, "status"), patch)))
+        return replies
 
 
 def transitions(decision: Decision, before: dict[Any, JobFacts]) -> Iterable[tuple[Outcome, str, str, str]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from apportion.model.curves import PER_REPLICA_BATCH, Curve
@@ -9,6 +10,7 @@ from apportion.model.resources import Amounts
 from apportion.model.selection import ANY_NODE, NodeChoice
 
 Conditions = tuple["Condition", ...]
+MOST_STEPS = 64
 
 
 class JobKey(NamedTuple):
@@ -190,3 +192,13 @@ class Memory:
     backoff: tuple[Backoff, ...] = ()
     conditions: Conditions = ()
     message: str = ""
+
+
+@lru_cache(maxsize=1024)
+def steps_between(low: int, high: int) -> tuple[int, ...]:
+    """Every count, or at most 64 of them in geometric distance, both ends kept."""
+    if high - low < MOST_STEPS:
+        return tuple(range(low, high + 1))
+    ratio = (high / low) ** (1 / (MOST_STEPS - 1))
+    counts = {low, high, *(round(low * ratio**index) for index in range(MOST_STEPS))}
+    return tuple(sorted(count for count in counts if low <= count <= high))

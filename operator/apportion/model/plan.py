@@ -33,12 +33,21 @@ class Price:
 
 
 @dataclass(frozen=True)
+class RowPrice:
+    """The shadow price of one row of the program, by its name: value per unit of the row's right side."""
+
+    row: str
+    price: float
+
+
+@dataclass(frozen=True)
 class Plan:
     """The allocations of all candidates, and how good they are proved to be.
 
     objective = sum of u without penalties and without the admission worth of jobs that must run anyway; bound in the
     same terms; gap = (bound - objective) / objective, 0 when both are 0. `moves_cost` is what the stage of fewest moves
     gave up. `unplaced` jobs were cut back because their pods did not place on paper. `short` jobs had to run and lost.
+    `prices` are told to users; `row_prices`, of the rows above 0, are what they add up from.
     """
 
     allocations: tuple[Allocation, ...]
@@ -47,6 +56,7 @@ class Plan:
     status: Status
     method: str
     prices: tuple[Price, ...] = ()
+    row_prices: tuple[RowPrice, ...] = ()
     moves_cost: float = 0.0
     unplaced: tuple[JobKey, ...] = ()
     short: tuple[JobKey, ...] = ()

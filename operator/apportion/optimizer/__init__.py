@@ -3,6 +3,7 @@
 from apportion.optimizer.check import Use, promised_use, quota_breaches, violations
 from apportion.optimizer.filling import Filling, Offer
 from apportion.optimizer.packing import Placement, Sketch, place
+from apportion.optimizer.pricing import Pricing, RowUse, Step
 from apportion.optimizer.process import warm
 from apportion.optimizer.solve import kept, solve, would_grow
 from apportion.optimizer.staying import departing, survivors
@@ -11,7 +12,10 @@ __all__ = [
     "Filling",
     "Offer",
     "Placement",
+    "Pricing",
+    "RowUse",
     "Sketch",
+    "Step",
     "Use",
     "departing",
     "kept",

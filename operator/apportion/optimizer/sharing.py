@@ -153,7 +153,7 @@ def nearest_to_current(problem: Problem, best: Shared, solvers: Solvers, given_u
     First those go back to what they have for whom that costs least, then as far as the solver finds more.
     """
     columns = problem.options.columns
-    running = np.array([group.current.replicas > 0 for group in problem.options.groups])[columns.group]
+    running = np.array([group.current.replicas > 0 for group in problem.options.groups], dtype=np.bool_)[columns.group]
     stays = (columns.current & running).astype(np.float64)
     sizes = np.array([group.size * (group.current.replicas > 0) for group in problem.options.groups])
     if float(stays @ best.x) >= sizes.sum() or not len(best.chosen):

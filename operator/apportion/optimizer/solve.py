@@ -9,7 +9,7 @@ import numpy as np
 
 from apportion.model.eligibility import current_grant
 from apportion.model.jobs import Job, JobKey
-from apportion.model.plan import Allocation, Plan, Price, Status
+from apportion.model.plan import Allocation, Plan, Price, RowPrice, Status
 from apportion.model.policy import Policy
 from apportion.model.snapshot import Snapshot
 from apportion.optimizer.attempts import Attempt, admission_constant
@@ -178,7 +178,8 @@ class Round:
         staying = whole if bound_staying is None else min(whole, max(bound_staying - constant, objective))
         plan = Plan(
             allocations, objective, whole, Status.FEASIBLE, self.solvers.used, bound_staying=staying,
-            prices=self._prices(problem, best), moves_cost=objective - value, unplaced=assignment.unplaced,
+            prices=self._prices(problem, best), row_prices=_row_prices(problem, best),
+            moves_cost=objective - value, unplaced=assignment.unplaced,
             short=tuple(job.key for job in self.choices if self._is_short(job, by_key[job.key])),
             warnings=(*self.found.warnings, *self.solvers.warnings),
         )  # fmt: skip
@@ -196,3 +197,8 @@ class Round:
             price = float(best.prices[row]) if row < len(best.prices) else 0.0
             total[key] = total.get(key, 0.0) + price / whose.per
         return tuple(Price(flavor, price, queue) for (flavor, queue), price in sorted(total.items()) if price > 1e-12)
+
+
+def _row_prices(problem: Problem, best: Shared) -> tuple[RowPrice, ...]:
+    named = zip(problem.rows.names, best.prices.tolist(), strict=False)
+    return tuple(RowPrice(name, price) for name, price in named if price > 1e-12)

@@ -1,7 +1,7 @@
 """One round: snapshot and policy in, decision out. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from apportion.model.eligibility import current_grant
 from apportion.model.jobs import Admission, Block, Job, JobKey
@@ -23,6 +23,19 @@ WAITING_RECHECK_SECONDS = 60.0
 Solve = Callable[[Snapshot, Policy], Plan]
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What a round wants, before it is carried out. `snapshot` carries the round's terms; `solved` is what the plan
+    was made for, without the claims that came to nothing."""
+
+    snapshot: Snapshot
+    solved: Snapshot
+    states: Mapping[JobKey, State]
+    taken: Mapping[JobKey, str]
+    plan: Plan
+    targets: Mapping[JobKey, Grant]
+
+
 def decide(snapshot: Snapshot, policy: Policy, rule: Solve = solve) -> Decision:
     """Decide a whole round for all jobs; `rule` shares what may be shared, by default the integer program.
 
@@ -30,6 +43,11 @@ def decide(snapshot: Snapshot, policy: Policy, rule: Solve = solve) -> Decision:
     but for a solver that its time limit cut short. Raises nothing for any jobs, nodes or queues: what cannot be
     decided is kept and explained.
     """
+    return concluded(snapshot, policy, wanted(snapshot, policy, rule))
+
+
+def wanted(snapshot: Snapshot, policy: Policy, rule: Solve = solve) -> Wanted:
+    """The first half: who should have what in the end."""
     before = {job.key: current_grant(job) for job in snapshot.jobs}
     states = {
         job.key: assess(
@@ -41,18 +59,25 @@ def decide(snapshot: Snapshot, policy: Policy, rule: Solve = solve) -> Decision:
     settled = replace(snapshot, jobs=tuple(states[job.key].job for job in snapshot.jobs), terms=terms)
     rights = Rights(terms) if policy.mode is Mode.FREEZE else settle(settled, terms)
     settled = replace(settled, terms=rights.terms, ceilings=(*rights.standing, *rights.claims))
-    plan = planned(settled, policy, rights, rule)
+    plan, solved = planned(settled, policy, rights, rule)
     targets = targets_of(settled, plan)
     while blocked := blocked_moves(settled, before, targets):
         settled = without_moves(settled, blocked)
-        plan = planned(settled, policy, rights, rule)
+        plan, solved = planned(settled, policy, rights, rule)
         targets = targets_of(settled, plan)
+    return Wanted(settled, solved, states, rights.taken, plan, targets)
+
+
+def concluded(snapshot: Snapshot, policy: Policy, found: Wanted) -> Decision:
+    """The second half: what is granted of it now, and what is said."""
+    before = {job.key: current_grant(job) for job in snapshot.jobs}
+    settled, states, plan, targets = found.snapshot, found.states, found.plan, found.targets
     resizes = in_waves(settled, before, targets).resizes
     granted = grants_of(settled, targets, resizes, policy)
     changes = any(granted[key] != before[key] for key in granted)
     number = snapshot.round + 1 if changes else snapshot.round
     round_ = Round(
-        number, snapshot.now, Reasons(settled, plan, targets), rights.taken, observing=policy.mode is Mode.OBSERVE
+        number, snapshot.now, Reasons(settled, plan, targets), found.taken, observing=policy.mode is Mode.OBSERVE
     )
     outcomes = tuple(
         outcome(round_, states[key], before[key], targets[key], granted[key]) for key in (j.key for j in settled.jobs)
@@ -132,17 +157,18 @@ def in_grace(snapshot: Snapshot, state: State, terms: Terms) -> Terms:
     return terms
 
 
-def planned(snapshot: Snapshot, policy: Policy, rights: Rights, rule: Solve) -> Plan:
-    """Solve; where no job grows for which others are held back, nobody is held back."""
+def planned(snapshot: Snapshot, policy: Policy, rights: Rights, rule: Solve) -> tuple[Plan, Snapshot]:
+    """Solve; where no job grows for which others are held back, nobody is held back. Second: what was solved."""
     if not rights.claims or not rights.growing:
-        return rule(snapshot, policy)
+        return rule(snapshot, policy), snapshot
     # Most claims come to nothing, and the relaxation mostly knows: a whole solve is saved.
     if rule is not solve or would_grow(snapshot, policy, rights.growing):
         plan = rule(snapshot, policy)
         targets = targets_of(snapshot, plan)
         if any(targets[key].replicas > have for key, have in rights.growing.items()):
-            return plan
-    return rule(replace(snapshot, ceilings=rights.standing), policy)
+            return plan, snapshot
+    free = replace(snapshot, ceilings=rights.standing)
+    return rule(free, policy), free
 
 
 def without_moves(snapshot: Snapshot, keys: Iterable[JobKey]) -> Snapshot:

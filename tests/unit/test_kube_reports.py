@@ -1,0 +1,205 @@
+"""What is written to the statuses of queues and the policy, and when prices are a reason to write."""
+
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from apportion.kube import kinds
+from apportion.kube.client import Api
+from apportion.kube.cluster import Cluster
+from apportion.kube.prices import STEADY_ROUNDS, unlike
+from apportion.kube.reports import Reports
+from apportion.model.curves import Usl
+from apportion.model.jobs import Admission
+from apportion.model.plan import Decision, Price
+from apportion.model.policy import Policy
+from apportion.model.snapshot import Snapshot
+from apportion.optimizer import kept
+from apportion.planner import decide
+from builders import LONG_AGO, NOW, job, nodes, queue, quota, snapshot
+
+WORLD = snapshot(job("waiting", 1, 16, queue_name="red"), on=nodes(1), queues=(queue("red", quota(8)),))
+
+
+class Server(Api):
+    """Keeps what is patched, as the API server would, and counts the writes."""
+
+    def __init__(self, *queues: str) -> None:
+        super().__init__(None)
+        self.cluster, self.written, self.version = Cluster(), 0, 1
+        policy = {"metadata": {"name": "default", "uid": "default", "resourceVersion": "1"}, "spec": {}}
+        self.cluster.apply(kinds.POLICY, policy)
+        for name in queues:
+            raw = {"metadata": {"name": name, "uid": name, "resourceVersion": "1"}, "spec": {"flavors": []}}
+            self.cluster.apply(kinds.QUEUE_KIND, raw)
+        self.reports = Reports(self, self.cluster)
+
+    async def patch(self, path: str, body: Any, content_type: str = "") -> Any:
+        kind = kinds.QUEUE_KIND if "/queues/" in path else kinds.POLICY
+        raw = self.cluster.raw(kind, "", path.split("/")[-2])
+        assert raw is not None
+        self.written, self.version = self.written + 1, self.version + 1
+        metadata = {**raw["metadata"], "resourceVersion": str(self.version)}
+        return {**raw, "metadata": metadata, "status": body[-1]["value"]}
+
+    async def round(self, world: Snapshot, decision: Decision) -> int:
+        """How many writes the decision made."""
+        before = self.written
+        for kind, reply in await self.reports.write(world, Policy(), decision):
+            self.cluster.apply(kind, reply)
+        return self.written - before
+
+    def status(self, kind: kinds.Kind, name: str) -> Any:
+        raw = self.cluster.raw(kind, "", name)
+        assert raw is not None
+        return raw["status"]
+
+
+@pytest.fixture(scope="module")
+def resting() -> Decision:
+    """A decision that grants nothing new: whatever differs is not for its counts."""
+    return replace(decide(WORLD, Policy()), round=WORLD.round)
+
+
+def at(decision: Decision, *prices: Price) -> Decision:
+    by_place = {(price.queue, price.flavor): price.price for price in prices}
+    use = tuple(replace(one, price=by_place.get((one.queue, one.flavor), 0.0)) for one in decision.queue_use)
+    return replace(decision, plan=replace(decision.plan, prices=prices), queue_use=use)
+
+
+def status(price: float) -> dict[str, Any]:
+    return {"prices": [{"flavor": "h100", "price": price}]}
+
+
+CASES = {
+    "a third more": (0.30, 0.40, False),
+    "half more": (0.30, 0.46, True),
+    "a third less": (0.30, 0.21, False),
+    "half less": (0.30, 0.14, True),
+    "scarce from now on": (0.0, 0.30, True),
+    "not scarce any more": (0.30, 0.0, True),
+    "as it was": (0.30, 0.30, False),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_price_is_another_one_when_it_differs_by_more_than_a_third(case: str) -> None:
+    was, now, differs = CASES[case]
+    assert unlike(status(was), status(now), highest=now) == differs
+
+
+@pytest.mark.parametrize(("now", "differs"), [(0.02, False), (0.04, True)])
+def test_a_price_that_is_small_beside_the_highest_waits_for_other_news(now: float, differs: bool) -> None:
+    assert unlike(status(0.001), status(now), highest=0.3) == differs
+
+
+async def test_prices_that_changed_for_good_are_told_once_after_some_rounds(resting: Decision) -> None:
+    server = Server("red")
+    before = at(resting, Price("h100", 0.3), Price("h100", 0.1, "red"))
+    assert await server.round(WORLD, before) == 2
+    after = at(resting, Price("h100", 0.1), Price("h100", 0.3, "red"))
+    assert [await server.round(WORLD, after) for _ in range(STEADY_ROUNDS + 2)] == [0] * (STEADY_ROUNDS - 1) + [2, 0, 0]
+    assert server.status(kinds.POLICY, "default")["prices"] == [{"flavor": "h100", "price": 0.1}]
+    assert [row["price"] for row in server.status(kinds.QUEUE_KIND, "red")["flavors"]] == [0.3]
+
+
+async def test_prices_that_come_and_go_are_not_told(resting: Decision) -> None:
+    server = Server("red")
+    there, here = at(resting, Price("h100", 0.3)), at(resting, Price("h100", 0.3, "red"))
+    assert await server.round(WORLD, there) == 2
+    for _ in range(3):
+        assert [await server.round(WORLD, here) for _ in range(STEADY_ROUNDS - 1)] == [0] * (STEADY_ROUNDS - 1)
+        assert await server.round(WORLD, there) == 0
+
+
+async def test_a_round_that_grants_something_tells_prices_at_once(resting: Decision) -> None:
+    server = Server("red")
+    assert await server.round(WORLD, at(resting, Price("h100", 0.3), Price("h100", 0.3, "red"))) == 2
+    granting = replace(at(resting, Price("h100", 0.3)), round=WORLD.round + 1)
+    assert await server.round(WORLD, granting) == 2
+    assert [row["price"] for row in server.status(kinds.QUEUE_KIND, "red")["flavors"]] == [0.0]
+
+
+async def test_a_count_is_told_whatever_the_prices(resting: Decision) -> None:
+    server = Server("red")
+    assert await server.round(WORLD, resting) == 2
+    assert await server.round(WORLD, resting) == 0
+    less = tuple(replace(use, used=0) for use in resting.queue_use)
+    assert await server.round(WORLD, replace(resting, queue_use=less)) == 1
+
+
+async def test_prices_are_not_taken_back_by_rounds_without_a_plan(resting: Decision) -> None:
+    server = Server("red")
+    assert await server.round(WORLD, at(resting, Price("h100", 0.3))) == 2
+    nothing = replace(resting, plan=kept(WORLD, "no plan"))
+    assert [await server.round(WORLD, nothing) for _ in range(STEADY_ROUNDS)] == [0] * STEADY_ROUNDS
+
+
+async def test_small_prices_keep_their_digits(resting: Decision) -> None:
+    server = Server("red")
+    await server.round(WORLD, at(resting, Price("h100", 0.0000123456), Price("h100", 0.0000023456, "red")))
+    assert server.status(kinds.POLICY, "default")["prices"] == [{"flavor": "h100", "price": 0.00001235}]
+    assert [row["price"] for row in server.status(kinds.QUEUE_KIND, "red")["flavors"]] == [0.000002346]
+
+
+def crowded(seed: int) -> Snapshot:
+    """Two queues of a cohort whose jobs ask for more than five nodes have, all granted what they should have."""
+    chance = random.Random(seed)
+    jobs = [
+        job(
+            f"j{number}", low := chance.choice((1, 1, 2)), low + chance.randint(1, 8), chance.choice((1, 1, 2, 4)),
+            queue_name=chance.choice(("a", "b")), restart_seconds=60.0, created=LONG_AGO + number,
+            curve=Usl(1.0, chance.uniform(0.005, 0.1)),
+        )
+        for number in range(14)
+    ]  # fmt: skip
+    queues = tuple(queue(name, quota(16), quota(8, "a100"), cohort="lab") for name in ("a", "b"))
+    world = snapshot(*jobs, on=(*nodes(3), *nodes(2, flavor="a100")), queues=queues)
+    targets = {outcome.key: outcome.target for outcome in decide(world, Policy()).outcomes}
+    granted = []
+    for one in world.jobs:
+        grant = targets[one.key]
+        admission = Admission(grant.flavor, grant.replicas, 1, NOW - 5000) if grant.replicas else None
+        granted.append(replace(one, memory=replace(one.memory, phase="Running", admission=admission)))
+    return replace(world, jobs=tuple(granted))
+
+
+def noisy(world: Snapshot, rounds: int, seed: int) -> Iterator[Snapshot]:
+    """The same cluster with every job's curve measured anew, 10 % off."""
+    chance = random.Random(seed)
+    for _ in range(rounds):
+        jobs = []
+        for one in world.jobs:
+            assert isinstance(one.curve, Usl)
+            sigma = one.curve.sigma * math.exp(chance.gauss(0, 0.1))
+            jobs.append(replace(one, curve=replace(one.curve, sigma=sigma)))
+        yield replace(world, jobs=tuple(jobs))
+
+
+def prices_of(decision: Decision) -> dict[tuple[str, str], float]:
+    return {(price.flavor, price.queue): price.price for price in decision.plan.prices}
+
+
+def prices_apart(one: Decision, other: Decision) -> float:
+    """The largest change of a price, as a part of the highest."""
+    left, right = prices_of(one), prices_of(other)
+    return max(abs(left.get(key, 0.0) - right.get(key, 0.0)) for key in {*left, *right}) / max(left.values())
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+async def test_noise_of_the_rates_writes_nothing(seed: int) -> None:
+    """Seeds where it takes a price from a flavor to a queue and back, and moves another by half."""
+    world, server = crowded(seed), Server("a", "b")
+    first = decide(world, Policy())
+    assert await server.round(world, first) == 3
+    farthest = 0.0
+    for changed in noisy(world, 60, seed):
+        decision = decide(changed, Policy())
+        assert decision.round == world.round
+        assert await server.round(changed, decision) == 0
+        farthest = max(farthest, prices_apart(first, decision))
+    assert farthest > 0.3, "the noise does reach the prices"
