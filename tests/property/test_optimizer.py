@@ -195,14 +195,14 @@ def test_the_bound_of_plans_that_leave_the_same_pods_is_never_below_the_best_of_
 ) -> None:
     """Also around a poor plan: everybody keeps what they have."""
     round_ = Round(snapshot, EXACT)
-    attempt = round_.attempted(round_.found, round_.limits)
+    attempt = round_.attempted(round_.found, round_.limits, 0.0)
     if stand:
         columns = round_.found.columns
         current = {int(columns.group[at]): at for at in np.flatnonzero(columns.current).tolist()}
         kept = {job.key: current.get(at, -1) for at, group in enumerate(round_.found.groups) for job in group.members}
         counts = np.bincount([at for at in kept.values() if at >= 0], minlength=len(columns)).astype(float)
         attempt = replace(attempt, assignment=Assignment(kept, counts, (), resolved=False))
-    plan = round_.plan_of(attempt, attempt.bound, attempt.bound_staying(round_.ground, round_.limits))
+    plan = round_.plan_of(attempt, attempt.bound, attempt.bound_staying(round_.ground))
     stays = staying(snapshot, chosen(snapshot, plan))
 
     def allowed(picked: list[tuple[Job, str, int]]) -> bool:

@@ -53,7 +53,7 @@ class Snapshot:
     """The cluster at `now` (seconds of the epoch). Jobs, nodes, flavors and queues are sorted by name.
 
     `round` is the number of the last round that changed something. `terms` and `ceilings` are empty until the planner
-    writes them. `prices` are the last round's, by flavor. `grace` names the flavors of which suddenly much is gone, and
+    writes them. `prices` are the last round's, by row. `grace` names the flavors of which suddenly much is gone, and
     until when nobody is shrunk for it.
     """
 

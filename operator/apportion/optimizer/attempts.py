@@ -9,7 +9,6 @@ from apportion.optimizer.greedy import NOTHING
 from apportion.optimizer.options import Floats
 from apportion.optimizer.problem import Problem
 from apportion.optimizer.repair import Assignment
-from apportion.optimizer.rows import Rows
 from apportion.optimizer.sharing import Shared
 from apportion.optimizer.staying import Ground
 
@@ -18,13 +17,15 @@ from apportion.optimizer.staying import Ground
 class Attempt:
     """A program, its best x, and the assignment that places.
 
-    moved: what fewest moves gave up, in value. bound: no x of the program is worth more that reaches what the
+    limits: how many of its rows come from the snapshot; the stages of admission added the others. moved: what fewest
+    moves gave up, in value. bound: no x of the program is worth more that reaches what the
     assignment does stage by stage.
     """
 
     problem: Problem
     best: Shared
     assignment: Assignment
+    limits: int
     moved: float
     bound: float
 
@@ -62,7 +63,7 @@ class Attempt:
         groups = self.problem.options.columns.group
         return np.bincount(groups, self.assignment.x, minlength=len(self.problem.size)).astype(np.float64)
 
-    def bound_staying(self, ground: Ground, limits: Rows) -> float:
+    def bound_staying(self, ground: Ground) -> float:
         """What no plan is worth more than with which the same pods stay on the same nodes.
 
         L of the prices (optimizer.md, "Certificate"), where a job takes one of the options with which exactly these
@@ -70,16 +71,13 @@ class Attempt:
         """
         problem = self.problem
         if not problem.keeps_to(self.assignment.x):
-            problem = problem.unstaged(limits)
+            problem = problem.unstaged(self.limits)
         prices = self.best.prices[: len(problem.rows)]
-        right, free = problem.rows.right.copy(), problem.options.free.copy()
+        right, free = problem.rows.right.copy(), problem.options.room.copy()
         for key, column in self.assignment.columns.items():
             job = ground.jobs[key]
-            grant = current_grant(job)
-            had = ground.held(job, grant.flavor, grant.replicas)
-            free[had.rows] += had.amounts
             if column != NOTHING and problem.options.columns.stay[column] >= 0:
-                stays = ground.held(job, grant.flavor, int(problem.options.columns.replicas[column]))
+                stays = ground.held(job, current_grant(job).flavor, int(problem.options.columns.replicas[column]))
                 free[stays.rows] -= stays.amounts
         for row, mask, shape, scale in problem.rows.blocks:
             inside = free[ground.cells.indices(mask)]

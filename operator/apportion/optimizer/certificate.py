@@ -11,6 +11,7 @@ from apportion.optimizer.problem import Problem
 
 TEMPERATURES = (0.1, 0.01)  # of the median value per group: each start is the end of the warmer one
 MOST_EVALUATIONS = 60
+FEW_EVALUATIONS = 20  # from prices that are known to be near
 
 
 def smoothed_prices(problem: Problem, start: Floats | None = None) -> Floats:
@@ -23,11 +24,11 @@ def smoothed_prices(problem: Problem, start: Floats | None = None) -> Floats:
         return np.zeros(count)
     dual = _Dual(problem)
     prices = np.zeros(count) if start is None else start / dual.unit * dual.scale
-    for temperature in TEMPERATURES:
+    for temperature in TEMPERATURES if start is None else TEMPERATURES[-1:]:
         dual.temperature = temperature
         found = minimize(
             dual, prices, jac=True, method="TNC", bounds=[(0.0, None)] * count,
-            options={"maxfun": MOST_EVALUATIONS},
+            options={"maxfun": MOST_EVALUATIONS if start is None else FEW_EVALUATIONS},
         )  # fmt: skip
         prices = np.where(np.isfinite(found.x), np.maximum(found.x, 0.0), 0.0)
     return np.asarray(prices * dual.unit / dual.scale)

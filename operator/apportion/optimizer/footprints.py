@@ -47,10 +47,9 @@ class Staying:
         before, after = [empty], [empty]
         for held, whole in holds:
             had[whole.rows] = whole.amounts
-            had[held.rows] = np.maximum(had[held.rows], held.amounts)
             before.append(self.free[held.rows] + had[held.rows])
             after.append(before[-1] - held.amounts)
-            had[whole.rows], had[held.rows] = 0, 0
+            had[whole.rows] = 0
         self._nodes = np.concatenate([empty[:, 0].astype(np.int64), *(held.rows for held, _ in holds)])
         self._hold = np.repeat(np.arange(len(holds)), [len(held.rows) for held, _ in holds])
         self._before, self._after = np.concatenate(before), np.concatenate(after)

@@ -169,13 +169,14 @@ def grown(problem: Problem, x: Floats) -> Floats:
 def rounded(problem: Problem, x: Floats) -> Floats:
     """A whole x near that of the relaxation: whole entries stay, members in between take what fits, then all grow.
 
-    Members that must run and find no room get it from others, who shrink by a step, the cheapest first. Even so it may
-    miss what a stage reached: see `Problem.keeps_to`.
+    Members that must run, or run half in the relaxation, and find no room get it from others, who shrink by a step, the
+    cheapest first. Even so it may miss what a stage reached: see `Problem.keeps_to`.
     """
     columns = problem.options.columns
     whole = np.floor(x + TOLERANCE)
     ledger = Ledger(problem, whole)
-    left = np.minimum(problem.size, np.ceil(np.bincount(columns.group, x, minlength=len(problem.size)) - TOLERANCE))
+    asked = np.bincount(columns.group, x, minlength=len(problem.size))
+    left = np.minimum(problem.size, np.ceil(asked - TOLERANCE))
     left = (left - np.bincount(columns.group, whole, minlength=len(problem.size))).astype(np.int64)
     open_: list[int] = []
     for group in np.flatnonzero(left > 0).tolist():
@@ -186,7 +187,7 @@ def rounded(problem: Problem, x: Floats) -> Floats:
         for _ in range(int(left[group])):
             column = next((at for at in order if ledger.take(at)), NOTHING)
             if column == NOTHING:
-                if problem.must[group] == problem.size[group]:
+                if problem.must[group] == problem.size[group] or asked[group] >= problem.size[group] / 2:
                     open_.append(group)
                 break
             whole[column] += 1

@@ -123,6 +123,23 @@ def loosened(found: Options) -> Options:
     return replace(found, groups=groups, columns=whole, stays=(), free=found.room)
 
 
+def stood(found: Options, ground: Ground, columns: Mapping[JobKey, int]) -> Options:
+    """The same, counted from where these columns (by job; below 0: nothing) leave everybody's pods."""
+    stay, free = found.columns.stay, found.room.copy()
+    groups = []
+    for group in found.groups:
+        whole = None
+        for job in group.members:
+            column = columns[job.key]
+            held = ground.nothing
+            if column >= 0 and stay[column] >= 0:
+                held = ground.held(job, group.current.flavor, int(found.columns.replicas[column]))
+            free[held.rows] -= held.amounts
+            whole = whole or held
+        groups.append(replace(group, whole=whole if group.whole is not None else None))
+    return replace(found, groups=tuple(groups), free=free)
+
+
 @dataclass
 class _Draft:
     """Groups and their offers while they are collected: an offer is a flavor with the group's counts."""

@@ -30,10 +30,10 @@ class Problem:
         options = replace(self.options, columns=replace(self.options.columns, value=value))
         return replace(self, options=options, offered=offered)
 
-    def unstaged(self, limits: Rows) -> "Problem":
-        """The problem without what the stages of admission added to these rows; promises stay."""
+    def unstaged(self, count: int) -> "Problem":
+        """The problem without what the stages of admission added to its first `count` rows; promises stay."""
         promises = np.array([group.keeps > 0 for group in self.options.groups], dtype=np.bool_)
-        return replace(self, rows=limits, must=np.where(promises, self.must, 0))
+        return replace(self, rows=self.rows.first(count), must=np.where(promises, self.must, 0))
 
     def on(self, options: Options, limits: Rows, count: int) -> "Problem":
         """The problem with other options of equal columns and their rows, instead of its first `count` rows."""

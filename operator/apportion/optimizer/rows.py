@@ -1,7 +1,7 @@
 """Rows of a program as arrays, and how they are collected."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -50,6 +50,14 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def first(self, count: int) -> "Rows":
+        """The first rows, if none of the others has borrowed room."""
+        mine = self.row < count
+        return replace(
+            self, names=self.names[:count], right=self.right[:count], row=self.row[mine], column=self.column[mine],
+            entry=self.entry[mine], held=self.held[mine],
+        )  # fmt: skip
 
 
 class Draft:

@@ -20,6 +20,7 @@ MOST_COLUMNS = 4000  # of one integer program; what is left out is in the bound
 FEW_COLUMNS = 400  # below it nothing is pruned that a better plan might use
 NEAR_PER_GROUP = 4  # columns near the best response that the relaxation starts from
 RELAXATIONS = 4
+NEXT_TO_NOTHING = 0.1  # of the gap that is good enough: more columns would improve the prices by no more
 MOST_TO_STAY = 600  # columns of the last stage; beyond them everybody but keeps what was chosen or what they have
 MOVES_GAP = 0.005  # of the jobs that stay: proving the very last move costs more than it saves
 ROUNDING = 1e-9
@@ -27,10 +28,11 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Target:
-    """The relative gap that is good enough, of a value less `constant`."""
+    """The relative gap that is good enough, of a value less `constant`; `prices` of rows to start from, if known."""
 
     gap: float
     constant: float
+    prices: Floats | None = None
 
     def of_all(self, value: float) -> float:
         """The gap in terms of the whole value, constant included, for a solver that sees no constants."""
@@ -67,7 +69,7 @@ class Relaxed:
 def shared(problem: Problem, start: Floats, solvers: Solvers, target: Target) -> Shared:
     """The most valuable x; `start` is any that keeps to the rows."""
     best = grown(problem, start)
-    relaxed = priced(problem, best, solvers)
+    relaxed = priced(problem, best, solvers, target)
     prices, bound = relaxed.prices, relaxed.bound
     if not len(problem.value):
         return Shared(best, 0.0, 0.0, prices, np.zeros(0, dtype=np.int64))
@@ -78,7 +80,8 @@ def shared(problem: Problem, start: Floats, solvers: Solvers, target: Target) ->
             best, value = near, float(problem.value @ near)
     dual = bound
     for most in (*(int(share * len(problem.size)) for share in COLUMNS_PER_GROUP), MOST_COLUMNS):
-        chosen, theta, complete = _near(problem, prices, dual - value, best, most)
+        used = best if relaxed.x is None else best + relaxed.x
+        chosen, theta, complete = _near(problem, prices, dual - value, used, most)
         if target.reached(value, bound):
             break
         enough = target.enough(bound)
@@ -95,9 +98,10 @@ def shared(problem: Problem, start: Floats, solvers: Solvers, target: Target) ->
     return Shared(best, value, max(bound, value), prices, chosen)
 
 
-def priced(problem: Problem, x: Floats, solvers: Solvers) -> Relaxed:
-    """Prices of the relaxation: over the columns near the best response and x, until others would not change it."""
-    prices = smoothed_prices(problem)
+def priced(problem: Problem, x: Floats, solvers: Solvers, target: Target) -> Relaxed:
+    """Prices of the relaxation: over the columns near the best response and x, until others change it next to nothing:
+    less than a tenth of the gap that is good enough."""
+    prices = smoothed_prices(problem, target.prices)
     bound, relaxed = problem.bound(prices), None
     if not len(problem.value):
         return Relaxed(prices, 0.0, None)
@@ -110,7 +114,8 @@ def priced(problem: Problem, x: Floats, solvers: Solvers) -> Relaxed:
         proved = problem.bound(found.prices)
         if proved < bound:
             prices, bound = found.prices, proved
-        if found.bound is not None and proved - found.bound <= 1e-7 * max(1.0, abs(proved)):
+        left = max(1e-7 * max(1.0, abs(proved)), NEXT_TO_NOTHING * target.gap * (proved - target.constant))
+        if found.bound is not None and proved - found.bound <= left:
             prices, bound = found.prices, min(bound, proved)
             break
         more = _nearest(problem, found.prices, x) & ~chosen
@@ -136,15 +141,19 @@ def _near(problem: Problem, prices: Floats, gap: float, x: Floats, most: int) ->
     Second theta: all others lose at least so much of the bound. Third: whether none had to be left out.
     """
     slack = problem.slack(prices)
-    offered = slack[problem.offered]
+    order = np.flatnonzero(problem.offered)
     theta = max(gap, 0.0) * (1.0 + 1e-6) + 1e-12
-    if len(offered) <= FEW_COLUMNS:
+    if len(order) <= FEW_COLUMNS:
         theta = np.inf
-    complete = np.count_nonzero(offered <= theta) <= max(most, FEW_COLUMNS)
-    if not complete:
-        theta = float(np.partition(offered, most)[most])
-    keep = (slack <= theta) | (x > 0)
-    return np.flatnonzero(keep & problem.offered), theta, bool(complete)
+    complete = np.count_nonzero(slack[order] <= theta) <= max(most, FEW_COLUMNS)
+    if complete:
+        order = order[slack[order] <= theta]
+    else:
+        # Of many alike columns only some: those that x uses, then the earliest.
+        order = order[np.argsort(slack[order], kind="stable")]
+        theta = float(slack[order[most]])
+        order = order[:most]
+    return np.union1d(order, np.flatnonzero(x)), theta, bool(complete)
 
 
 def nearest_to_current(problem: Problem, best: Shared, solvers: Solvers, given_up: float) -> Floats:

@@ -14,9 +14,10 @@ from apportion.model.policy import Policy
 from apportion.model.snapshot import Snapshot
 from apportion.optimizer.attempts import Attempt, admission_constant
 from apportion.optimizer.cells import cells_of
+from apportion.optimizer.certificate import smoothed_prices
 from apportion.optimizer.check import violations
 from apportion.optimizer.limits import limits
-from apportion.optimizer.options import Options, loosened, options, promised
+from apportion.optimizer.options import Floats, Options, loosened, options, promised, stood
 from apportion.optimizer.packing import Placer
 from apportion.optimizer.problem import Problem
 from apportion.optimizer.repair import Repair, repaired
@@ -28,6 +29,7 @@ from apportion.optimizer.staying import Ground
 from apportion.optimizer.value import terms_of
 
 MOST_TO_TRY_TWICE = 1000  # columns of a program that is also solved as if pods could move inside a flavor
+ROUGH = 0.01  # the gap of the first of two programs: only where pods will stay follows from it
 PROMISE = 100.0  # what a promise weighs in a relaxation, in units of the most valuable option
 NEXT_TO_NOTHING = 1e-6  # of a job: rounding of a relaxation
 
@@ -86,25 +88,41 @@ class Round:
         self.sizes = np.array([group.size for group in self.found.groups], dtype=np.int64)
 
     def plan(self) -> Plan:
-        """With pods that stay where they are; also as if they could move where that may give more.
+        """From where everybody is to where a first plan puts them, and from there once more; the better one counts.
 
-        The first knows what each job alone leaves behind, not what several leave together: that is tried where the
-        program is small, and where somebody of a higher class would otherwise wait for it.
+        Rows count what each job alone leaves behind, not what several leave together (footprints.py). So a program is
+        also made as if all pods could move, where it is small, and where a higher class would otherwise wait.
         """
-        attempt = self.attempted(self.found, self.limits)
+        gap = max(0.0, self.policy.solver.gap)
         if not self.found.stays:
+            attempt = self.attempted(self.found, self.limits, gap)
             return self.plan_of(attempt, attempt.bound)
-        bound, staying = self.bound(attempt), attempt.bound_staying(self.ground, self.limits)
-        enough = Target(max(0.0, self.policy.solver.gap), admission_constant(attempt.problem))
         small = len(self.found.columns) <= MOST_TO_TRY_TWICE
-        proved = attempt.complete and enough.reached(attempt.value, bound)
-        if proved or not (small or attempt.outranked):
-            return self.plan_of(attempt, bound, staying)
-        other = self.attempted(*self.loose)
-        if other.rank > attempt.rank:
-            return self.plan_of(other, other.bound)
-        reached = other.problem.keeps_to(attempt.assignment.x)
-        return self.plan_of(attempt, min(bound, other.bound) if reached else bound, staying)
+        attempt = self.attempted(self.found, self.limits, gap if small else max(gap, ROUGH))
+        bound = self.bound(attempt)
+        tried = [attempt]
+        if not self._proved(attempt, bound):
+            tried.append(self._again(attempt))
+        best = max(tried, key=lambda one: one.rank)
+        if (small or best.outranked) and not self._proved(best, bound):
+            tried += [other := self.attempted(*self.loose, gap), self._again(other)]
+            best = max(tried, key=lambda one: one.rank)
+            reached = other.problem.keeps_to(best.assignment.x)
+            bound = min(self.bound(best), other.bound if reached else np.inf)
+        elif best is not attempt:
+            bound = self.bound(best)
+        return self.plan_of(best, bound, best.bound_staying(self.ground))
+
+    def _proved(self, attempt: Attempt, bound: float) -> bool:
+        """No plan is better by more than the gap that is good enough."""
+        target = Target(max(0.0, self.policy.solver.gap), admission_constant(attempt.problem))
+        return attempt.complete and target.reached(attempt.value, bound)
+
+    def _again(self, attempt: Attempt) -> Attempt:
+        """The program counted from where this attempt leaves everybody's pods."""
+        found = stood(self.found, self.ground, attempt.assignment.columns)
+        rows = limits(self.snapshot, found, self.ground.cells)
+        return self.attempted(found, rows, max(0.0, self.policy.solver.gap))
 
     @cached_property
     def loose(self) -> tuple[Options, Rows]:
@@ -114,27 +132,37 @@ class Round:
         found = loosened(self.found)
         return found, limits(self.snapshot, found, self.ground.cells)
 
-    def attempted(self, found: Options, rows: Rows) -> Attempt:
-        gap = max(0.0, self.policy.solver.gap)
+    def attempted(self, found: Options, rows: Rows, gap: float) -> Attempt:
+        """The program over these rows, solved to the gap and placed."""
         problem, start = staged(found, rows, self.solvers, gap)
         constant = admission_constant(problem)
-        best = shared(problem, start, self.solvers, Target(gap, constant))
+        best = shared(problem, start, self.solvers, Target(gap, constant, self._known_prices(problem)))
         given_up = max(0.0, self.policy.stability.fewest_moves_within) * abs(best.value - constant)
         x = nearest_to_current(problem, best, self.solvers, given_up)
         assignment = repaired(Repair(self.snapshot, self.ground, problem), x, self.solvers, best, gap)
         bound = best.bound
         if not problem.keeps_to(assignment.x):
             # Nodes could not hold what the stages had counted on: the best plan need not reach it either.
-            bound = max(bound, problem.unstaged(rows).bound(best.prices[: len(rows)]))
-        return Attempt(problem, best, assignment, best.value - float(problem.value @ x), bound)
+            bound = max(bound, problem.unstaged(len(rows)).bound(best.prices[: len(rows)]))
+        return Attempt(problem, best, assignment, len(rows), best.value - float(problem.value @ x), bound)
 
     def bound(self, attempt: Attempt) -> float:
         """What no plan is worth more than that reaches what this one does stage by stage, wherever pods are."""
         found, rows = self.loose
         problem = attempt.problem.on(found, rows, len(self.limits))
         if not problem.keeps_to(attempt.assignment.x):
-            problem = problem.unstaged(rows)
-        return priced(problem, attempt.assignment.x, self.solvers).bound
+            problem = problem.unstaged(len(rows))
+        known = dict(zip(attempt.problem.rows.names, attempt.best.prices.tolist(), strict=False))
+        start = np.array([known.get(name, 0.0) for name in problem.rows.names])
+        target = Target(max(0.0, self.policy.solver.gap), admission_constant(problem), start)
+        if len(self.found.columns) > MOST_TO_TRY_TWICE:
+            return problem.bound(smoothed_prices(problem, start))
+        return priced(problem, attempt.assignment.x, self.solvers, target).bound
+
+    def _known_prices(self, problem: Problem) -> Floats | None:
+        """Those of the last round by row, if there was one."""
+        known = self.snapshot.prices
+        return np.array([known.get(name, 0.0) for name in problem.rows.names]) if known else None
 
     def would_grow(self, keys: Set[JobKey]) -> bool:
         found, columns = self.found, self.found.columns

@@ -99,7 +99,7 @@ class Ground:
         self._bound: dict[JobKey, tuple[Pod, ...]] = {}
         self._known: dict[tuple[JobKey, int], Held] = {}
         self._amounts: dict[int, tuple[Amounts, NDArray[np.int64]]] = {}
-        self._nothing = self._held(())
+        self.nothing = self._held(())
         self.pinned: dict[JobKey, Stay] = {}
         for job in snapshot.jobs:
             terms = terms_of(snapshot, job)
@@ -115,7 +115,7 @@ class Ground:
     def held(self, job: Job, flavor: str, replicas: int) -> Held:
         """The pods that stay if the job is set to so many replicas of the flavor; the same object for the same pods."""
         if not job.pods or flavor != current_grant(job).flavor:
-            return self._nothing
+            return self.nothing
         bound = self._bound_of(job, flavor)
         count = min(len(bound), max(0, replicas))
         if (job.key, count) not in self._known:
