@@ -1,6 +1,7 @@
 """What comes: jobs with their work and their true curves, and what a policy is told of those."""
 
 from dataclasses import dataclass, replace
+from math import inf
 from random import Random
 
 from apportion.model.curves import Curve, Points
@@ -16,12 +17,14 @@ class Arrival:
     job: the spec as its owner applies it; its curve and the speeds of its flavors are what a policy is told.
     work: what is to be done, in units of throughput times seconds; infinite for a job that stays.
     truth: the throughput by replicas on a flavor of speed 1. No policy sees it; the speeds are true.
+    leaves: when its owner deletes it, done or not.
     """
 
     at: float
     job: Job
     work: float
     truth: Curve
+    leaves: float = inf
 
     def rate(self, replicas: int, flavor: Flavor) -> float:
         """True units of work in a second."""

@@ -70,7 +70,7 @@ def tally(steps: Iterable[Step]) -> Report:
     account, seconds = Account(), 0.0
     for step in steps:
         flavors = step.world.snapshot.flavors
-        finished += [_finished(done, flavors) for done in step.done]
+        finished += [_finished(done, flavors) for done in step.done if done.complete]
         account, seconds = step.world.account, step.world.now
     return Report(tuple(finished), account, seconds)
 

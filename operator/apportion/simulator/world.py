@@ -65,10 +65,18 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A job that has just done its work."""
+    """A job that has just done its work, or that its owner has deleted."""
 
     entry: Entry
     at: float
+
+    @property
+    def complete(self) -> bool:
+        return is_complete(self.entry)
+
+
+def is_complete(entry: Entry) -> bool:
+    return entry.done >= (1.0 - NEXT_TO_NOTHING) * entry.arrival.work
 
 
 def speed_of(world: World, job: Job) -> float:
@@ -112,7 +120,7 @@ def after_decision(world: World, changes: int) -> World:
 
 
 def passed(world: World, until: float) -> tuple[World, tuple[Done, ...]]:
-    """The world at the first moment when somebody is done, or else at `until`; who is done has left with all pods."""
+    """The world at the first moment when somebody is done or deleted, or else at `until`; these have left with all pods."""
     rates = {job.key: speed_of(world, job) for job in world.snapshot.jobs}
     at = min(until, min((_finish(world, key, rate) for key, rate in rates.items()), default=inf))
     if at == inf:
@@ -121,16 +129,17 @@ def passed(world: World, until: float) -> tuple[World, tuple[Done, ...]]:
     done = tuple(
         Done(entry, at)
         for key, entry in world.entries.items()
-        if rates[key] > 0 and entry.arrival.work - entry.done <= NEXT_TO_NOTHING * entry.arrival.work
+        if is_complete(entry) or entry.arrival.leaves <= at
     )
     return _without(world, done), done
 
 
 def _finish(world: World, key: JobKey, rate: float) -> float:
     entry = world.entries[key]
+    leaves = max(world.now, entry.arrival.leaves)
     if rate <= 0:
-        return inf
-    return max(world.now, entry.resumes) + max(0.0, entry.arrival.work - entry.done) / rate
+        return leaves
+    return min(leaves, max(world.now, entry.resumes) + max(0.0, entry.arrival.work - entry.done) / rate)
 
 
 def _later(world: World, at: float, rates: Mapping[JobKey, float]) -> World:
