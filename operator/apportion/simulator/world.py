@@ -120,16 +120,14 @@ def after_decision(world: World, changes: int) -> World:
 
 
 def passed(world: World, until: float) -> tuple[World, tuple[Done, ...]]:
-    """The world at the first moment when somebody is done or deleted, or else at `until`; these have left with all pods."""
+    """The world at the first moment when somebody is done or deleted, who then is gone, or else at `until`."""
     rates = {job.key: speed_of(world, job) for job in world.snapshot.jobs}
     at = min(until, min((_finish(world, key, rate) for key, rate in rates.items()), default=inf))
     if at == inf:
         return replace(world, snapshot=replace(world.snapshot, now=inf)), ()
     world = _later(world, at, rates)
     done = tuple(
-        Done(entry, at)
-        for key, entry in world.entries.items()
-        if is_complete(entry) or entry.arrival.leaves <= at
+        Done(entry, at) for key, entry in world.entries.items() if is_complete(entry) or entry.arrival.leaves <= at
     )
     return _without(world, done), done
 
