@@ -11,9 +11,11 @@ from apportion.api.names import API_VERSION
 from apportion.kube.memory import read_memory, status_of
 from apportion.kube.policies import policy_of
 from apportion.model.curves import Usl
-from apportion.model.jobs import Job, Memory
-from apportion.model.plan import Decision, Grant, Outcome
+from apportion.model.jobs import FlavorChoice, Job, Memory
+from apportion.model.plan import Decision, Grant, Outcome, Plan
 from apportion.model.policy import NO_BUDGET, ChurnBudget, Policy, QueueChurn, Stability
+from apportion.model.snapshot import Snapshot
+from apportion.optimizer import solve
 from apportion.planner import decide
 from apportion.planner.churn import Churn, remembered
 from apportion.simulator import Arrival, Course, Rules, Scheduler, least_allocated, play
@@ -128,6 +130,12 @@ def test_of_several_changes_only_what_fits_is_made_and_who_takes_comes_with_who_
         decision = decide(waits, under(budget))
         assert targets(decision)["w"] == gets
         assert len(restarted(decision)) == (1 if gets else 0)
+    # One restart may be: that for w, and not the one of a job that would grow elsewhere at the same price.
+    slow = running(elastic("b", flavors=(FlavorChoice("a100"),)), {"a100-0": 2}, "a100")
+    here = [replace(one, flavors=(FlavorChoice("h100"),)) for one in waits.jobs]
+    both = snapshot(slow, *here, on=(*nodes(4), *nodes(1, flavor="a100")))
+    assert len(restarted(decide(both, under(ChurnBudget(None))))) > 2
+    assert restarted(decide(both, under(ChurnBudget(60.0)))) == {"full"}
 
 
 def test_a_waiting_equal_is_told_who_keeps_its_room() -> None:
@@ -161,6 +169,20 @@ def test_a_higher_class_of_the_queue_is_stronger_than_the_budget() -> None:
         waiting = job("high", 2, 2, queue_name="mine", priority=priority)
         decision = decide(snapshot(low, waiting, on=nodes(1), queues=LAB[:1]), under(GONE))
         assert targets(decision) == {"high": gets, "low": 8 - gets}
+        # Also where nobody may be evicted, and where there are no queues.
+        for rigid, queues in ((True, LAB[:1]), (False, ())):
+            decision = decide(
+                snapshot(replace(low, preemptible=not rigid), waiting, on=nodes(1), queues=queues), under(GONE)
+            )
+            assert targets(decision) == {"high": gets, "low": 8 - gets}
+    # Two must shrink for it, where the budget has room for one restart.
+    lows = [elastic(f"low{at}", {f"h100-{at}": 8}) for at in (0, 1)]
+    decision = decide(snapshot(*lows, job("high", 12, 12, priority=9), on=nodes(2)), under(ChurnBudget(60.0)))
+    assert targets(decision)["high"] == 12
+    # It loses no more than is asked for, and may not grow meanwhile.
+    idle = elastic("low", {"h100-0": 2}, queue_name="mine")
+    never = job("high", 9, 9, queue_name="mine", priority=9)
+    assert targets(decide(snapshot(idle, never, on=nodes(1), queues=LAB[:1]), under(GONE))) == {"high": 0, "low": 2}
     young = running(replace(low, min_runtime_seconds=600.0), {"h100-0": 8}, since=NOW - 10)
     waiting = job("high", 2, 2, queue_name="mine", priority=9)
     assert targets(decide(snapshot(young, waiting, on=nodes(1), queues=LAB[:1]), under(GONE)))["high"] == 0
@@ -179,6 +201,20 @@ def test_what_was_forced_counts_although_it_went_over() -> None:
     assert targets(decision) == {"a": 2, "b": 2}
     # Two of a's restarts must be over before one more fits: the one of 30 and that of 20 seconds ago.
     assert decision.recheck_after == pytest.approx(3580.0)
+
+
+def test_a_spent_budget_costs_no_second_solve() -> None:
+    solved = []
+
+    def counting(world: Snapshot, policy: Policy) -> Plan:
+        solved.append(1)
+        return solve(world, policy)
+
+    world = snapshot(elastic("a", {"h100-0": 2}), elastic("b", {"h100-1": 2}), on=nodes(2))
+    for seconds, solves in ((0.0, 1), (60.0, 2), (120.0, 1)):
+        solved.clear()
+        decide(world, under(ChurnBudget(seconds)), counting)
+        assert len(solved) == solves, seconds
 
 
 def test_a_budget_below_one_restart_never_frees_one() -> None:

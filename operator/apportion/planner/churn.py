@@ -106,9 +106,10 @@ class Churn:
         return at
 
 
-def held_steady(terms: Terms, job: Job) -> Terms:
-    """The job keeps what it has, as far as there is room for it."""
-    return replace(terms, keeps=max(terms.keeps, current_grant(job).replicas), steady=True)
+def held_steady(terms: Terms, job: Job, yields: bool) -> Terms:
+    """The job keeps what it has, as far as there is room for it; one that yields may lose its surplus."""
+    keeps = terms.keeps if yields else max(terms.keeps, current_grant(job).replicas)
+    return replace(terms, keeps=keeps, steady=True)
 
 
 def is_steady(terms: Terms) -> bool:
@@ -121,7 +122,7 @@ def fixed(terms: Terms) -> Terms:
 
 
 def yielding(snapshot: Snapshot, terms: Mapping[JobKey, Terms]) -> frozenset[JobKey]:
-    """Running jobs with a surplus that a waiting job of a higher class of their queue needs, past their minRuntime."""
+    """Running jobs with a surplus that a waiting job of a higher class of their queue needs."""
     waiting = [
         job for job in snapshot.jobs if terms[job.key].candidate and not current_grant(job).replicas and job.steps
     ]
@@ -149,7 +150,6 @@ def _surplus(snapshot: Snapshot, terms: Mapping[JobKey, Terms], job: Job, flavor
         for one in snapshot.jobs
         if one.queue_name == job.queue_name and one.priority < job.priority and terms[one.key].candidate
         if current_grant(one).flavor == flavor and current_grant(one).replicas > one.minimum
-        if one.admission is not None and snapshot.now >= one.admission.since + one.min_runtime_seconds
     ]
 
 
@@ -178,18 +178,22 @@ class Changes:
         has = new.replicas if new.flavor == flavor else 0
         return (had - has) * job.per_replica
 
+    def shrinks(self, job: Job) -> bool:
+        old, new = self.before[job.key], self.targets[job.key]
+        return new.replicas < old.replicas and new.flavor in ("", old.flavor)
 
-def beyond(churn: Churn, snapshot: Snapshot, changes: Changes, stronger: frozenset[JobKey]) -> frozenset[JobKey]:
+
+def beyond(churn: Churn, snapshot: Snapshot, changes: Changes, yields: frozenset[JobKey]) -> frozenset[JobKey]:
     """Running jobs that must keep what they have, since what the plan changes by value costs more than is left.
 
-    `stronger`: changes of these jobs are counted, and never held back. Empty: the plan is within the budget.
+    `yields`: a shrink of these is never held back. Empty: the plan is within the budget.
     """
     if not churn.limits:
         return frozenset()
     running = [
         job
         for job in snapshot.jobs
-        if changes.before[job.key].replicas and job.key not in stronger
+        if changes.before[job.key].replicas and not (job.key in yields and changes.shrinks(job))
         if snapshot.terms[job.key].candidate and not snapshot.terms[job.key].pinned
         if not snapshot.terms[job.key].free_to_change and not snapshot.terms[job.key].steady
     ]

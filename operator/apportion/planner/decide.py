@@ -43,14 +43,13 @@ def decide(snapshot: Snapshot, policy: Policy, rule: Solve = solve) -> Decision:
     churn = Churn(settled, policy.stability.churn)
     rights = Rights(terms) if policy.mode is Mode.FREEZE else settle(settled, terms, churn)
     settled = replace(settled, terms=rights.terms, ceilings=(*rights.standing, *rights.claims))
-    stronger = rights.yields.union(rights.taken)
     while True:
         plan = planned(settled, policy, rights, rule)
         targets = targets_of(settled, plan)
         if blocked := blocked_moves(settled, before, targets):
             settled = without_moves(settled, blocked)
-        elif beyond_budget := beyond(churn, settled, Changes(before, targets), stronger):
-            settled = keeping(settled, beyond_budget)
+        elif beyond_budget := beyond(churn, settled, Changes(before, targets), rights.yields):
+            settled = keeping(settled, beyond_budget, rights.yields)
         else:
             break
     resizes = in_waves(settled, before, targets).resizes
@@ -157,10 +156,10 @@ def without_moves(snapshot: Snapshot, keys: Iterable[JobKey]) -> Snapshot:
     )
 
 
-def keeping(snapshot: Snapshot, keys: Iterable[JobKey]) -> Snapshot:
+def keeping(snapshot: Snapshot, keys: Iterable[JobKey], yields: frozenset[JobKey]) -> Snapshot:
     """These jobs keep what they have, as far as there is room for it."""
     jobs = {job.key: job for job in snapshot.jobs}
-    held = {key: fixed(held_steady(snapshot.terms[key], jobs[key])) for key in keys}
+    held = {key: fixed(held_steady(snapshot.terms[key], jobs[key], key in yields)) for key in keys}
     return replace(snapshot, terms={**snapshot.terms, **held})
 
 

@@ -60,6 +60,6 @@ def settle(snapshot: Snapshot, terms: Mapping[JobKey, Terms], churn: Churn) -> R
 def _steadied(job: Job, terms: Terms, churn: Churn, yields: frozenset[JobKey]) -> Terms:
     """Where not even this one restart fits into the budget, what the job has is a promise like that of minRuntime."""
     runs = terms.candidate and not terms.pinned and current_grant(job).replicas > 0
-    if not runs or job.key in yields or churn.spent_for(job) is None:
+    if not runs or churn.spent_for(job) is None:
         return terms
-    return held_steady(terms, job)
+    return held_steady(terms, job, job.key in yields)
