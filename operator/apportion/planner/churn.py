@@ -178,22 +178,18 @@ class Changes:
         has = new.replicas if new.flavor == flavor else 0
         return (had - has) * job.per_replica
 
-    def shrinks(self, job: Job) -> bool:
-        old, new = self.before[job.key], self.targets[job.key]
-        return new.replicas < old.replicas and new.flavor in ("", old.flavor)
 
-
-def beyond(churn: Churn, snapshot: Snapshot, changes: Changes, yields: frozenset[JobKey]) -> frozenset[JobKey]:
+def beyond(churn: Churn, snapshot: Snapshot, changes: Changes) -> frozenset[JobKey]:
     """Running jobs that must keep what they have, since what the plan changes by value costs more than is left.
 
-    `yields`: a shrink of these is never held back. Empty: the plan is within the budget.
+    Empty: the plan is within the budget.
     """
     if not churn.limits:
         return frozenset()
     running = [
         job
         for job in snapshot.jobs
-        if changes.before[job.key].replicas and not (job.key in yields and changes.shrinks(job))
+        if changes.before[job.key].replicas
         if snapshot.terms[job.key].candidate and not snapshot.terms[job.key].pinned
         if not snapshot.terms[job.key].free_to_change and not snapshot.terms[job.key].steady
     ]

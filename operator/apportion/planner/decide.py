@@ -48,7 +48,7 @@ def decide(snapshot: Snapshot, policy: Policy, rule: Solve = solve) -> Decision:
         targets = targets_of(settled, plan)
         if blocked := blocked_moves(settled, before, targets):
             settled = without_moves(settled, blocked)
-        elif beyond_budget := beyond(churn, settled, Changes(before, targets), rights.yields):
+        elif beyond_budget := beyond(churn, settled, Changes(before, targets)):
             settled = keeping(settled, beyond_budget, rights.yields)
         else:
             break
