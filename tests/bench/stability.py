@@ -46,7 +46,7 @@ class Size:
         return 16 * self.nodes
 
 
-LARGE, SMALL = Size(4, 40), Size(1, 6)
+LARGE, STEADY = Size(4, 40), Size(4, 20)
 
 
 def cluster(size: Size) -> Snapshot:
@@ -110,10 +110,13 @@ class Steady:
     waiting: int
 
 
-def steady(size: Size, seed: int, rounds: int, converged: int = 60, sigma: float = 0.1) -> Steady:
-    """Jobs that stay for ever, and rates that are never measured right."""
-    arrivals = staying(size, Random(seed))
-    course = Course(noise=Noise(sigma), seed=seed, until=(converged + rounds) * ROUND)
+def steady(size: Size, seed: int, rounds: int, one_by_one: bool = False) -> Steady:
+    """Jobs that stay for ever, and rates that are never measured right. They come at once, or within 30 rounds."""
+    converged = 90
+    came = staying(size, Random(seed))
+    spread = 30 * ROUND / len(came) if one_by_one else 0.0
+    arrivals = [replace(one, at=spread * number) for number, one in enumerate(came)]
+    course = Course(noise=Noise(0.1), seed=seed, until=(converged + rounds) * ROUND)
     resizes = last = 0
     reached = inf
     game = play(cluster(size), arrivals, Rules(Policy()), Scheduler(least_allocated, Random(seed)), course)
@@ -191,12 +194,12 @@ def day(size: Size, seed: int, load: float = 1.0, seconds: float = DAY) -> tuple
 
 
 def steady_rows(seeds: int, rounds: int) -> Iterator[tuple[str, ...]]:
-    for size in (LARGE, replace(LARGE, jobs=LARGE.jobs // 2)):
+    for one_by_one in (False, True):
         for seed in range(1, seeds + 1):
             started = time.perf_counter()
-            found = steady(size, seed, rounds)
+            found = steady(STEADY, seed, rounds, one_by_one)
             yield (
-                f"{size.jobs} jobs, {size.accelerators} GPUs", str(seed), str(found.rounds), str(found.resizes),
+                "one by one" if one_by_one else "at once", str(seed), str(found.rounds), str(found.resizes),
                 str(found.last), f"{found.reached:.2%}", str(found.waiting),
                 f"{found.rounds / (time.perf_counter() - started):.0f}",
             )  # fmt: skip

@@ -40,6 +40,8 @@ class Arrival:
 class Noise:
     """Every rate is measured anew in each round, with a log-normal error, and the last `window` of them are averaged.
 
+    A job that comes brings as many measurements along.
+
     sigma: standard deviation of the error's logarithm.
     """
 

@@ -133,7 +133,9 @@ class _Play:
             self._measured = self._tick(world.now)
             for key, entry in entries.items():
                 random = Random(f"{self._course.seed} {key} {self._measured}")
-                recent = (*entry.recent, errors(entry.arrival, noise, random))[-noise.window :]
+                # A job that has just come was measured as often before.
+                draws = 1 if entry.recent else noise.window
+                recent = (*entry.recent, *(errors(entry.arrival, noise, random) for _ in range(draws)))[-noise.window :]
                 entries[key] = replace(entry, recent=recent)
                 jobs[key] = told(entry.arrival, jobs[key], recent)
         snapshot = replace(world.snapshot, jobs=tuple(jobs[key] for key in sorted(jobs)))
