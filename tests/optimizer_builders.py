@@ -30,14 +30,14 @@ def job(name: str, least: int = 1, most: int = 1, size: int = 1, **more: object)
 
 
 def running(waiting: Job, where: Mapping[str, int], flavor: str = "h100", age: float = 86_400.0, **more: object) -> Job:
-    """The job with a grant of as many replicas as it has pods on these nodes, for so many seconds."""
+    """The job with a grant of as many replicas as it has pods on these nodes, for so many seconds: as old as it is."""
     pods = tuple(
         Pod(f"{waiting.key.name}-{name}-{at}", f"uid-{name}-{at}", name, waiting.requests, NOW - age, ready=True)
         for name, count in where.items()
         for at in range(count)
     )
     memory = Memory(admission=Admission(flavor, len(pods), 1, NOW - age), **more)  # type: ignore[arg-type]
-    return replace(waiting, pods=pods, memory=memory)
+    return replace(waiting, pods=pods, memory=memory, created=NOW - age)
 
 
 def snapshot(nodes: list[Node], jobs: list[Job], **more: object) -> Snapshot:

@@ -42,7 +42,7 @@ def job_value(snapshot: Snapshot, policy: Policy, job: Job, flavor: Flavor, repl
         waited = min(60, max(0, int((snapshot.now - job.created) // 60)))
         worth *= 1 + waited / 60
     elif (admission.flavor, admission.replicas) != (flavor.name, replicas) and not terms.free_to_change:
-        age, cost = snapshot.now - admission.since, job.restart_seconds
+        age, cost = snapshot.now - job.created, job.restart_seconds
         kept = (age - job.memory.restarts * cost) / (age + cost)
         kept = min(max(0.0, kept), 1 - cost / policy.stability.expected_hold_seconds)
         x *= max(0.05, kept * (1 - policy.stability.change_margin))

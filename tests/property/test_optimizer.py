@@ -118,7 +118,7 @@ def _running(draw: st.DrawFn, job: Job, nodes: Sequence[Node], free: dict[str, d
     free.update(left)
     since = NOW - draw(st.sampled_from((10.0, 400.0, 5_000.0)))
     memory = Memory(admission=Admission(flavor, replicas, 1, since), restarts=draw(st.integers(0, 2)))
-    return replace(job, pods=tuple(pods), memory=memory)
+    return replace(job, pods=tuple(pods), memory=memory, created=min(job.created, since))
 
 
 def chosen(snapshot: Snapshot, plan: Plan) -> list[tuple[Job, str, int]]:

@@ -8,8 +8,9 @@ from math import prod
 import pytest
 
 from apportion.model.snapshot import Snapshot
+from apportion.simulator import Choose, anywhere, least_allocated, most_allocated
 from controlplane.scheduling.exact import best_of, value_of
-from controlplane.scheduling.paper import Choose, Paper, anywhere, least_allocated, most_allocated
+from controlplane.scheduling.paper import Paper
 from controlplane.scheduling.worlds import CHAINS, FAMILIES, Family, world
 from property.brute_force import best
 

@@ -63,7 +63,15 @@ VALID: dict[str, dict[str, Any]] = {
         "spec": {
             "mode": "Enforce",
             "objective": {"name": "ProportionalFair", "exponent": -0.5, "admissionWorth": 0.2, "sizeExponent": 0},
-            "stability": {"changeMargin": 0.1, "expectedHoldSeconds": 1800, "fewestMovesWithin": 0.001},
+            "stability": {
+                "changeMargin": 0.1,
+                "expectedHoldSeconds": 1800,
+                "fewestMovesWithin": 0.001,
+                "churnBudget": {
+                    "restartSecondsPerHour": 3600,
+                    "queues": [{"name": "red", "restartSecondsPerHour": 600}],
+                },
+            },
             "flavors": [
                 {
                     "name": "h100",
@@ -282,6 +290,20 @@ CASES: list[tuple[str, str, dict[str, Any], str | None]] = [
      {"spec.flavors": [{"name": "a", "tolerations": [{"key": "k", "operator": "Exists", "value": "x"}]}]},
      "spec.flavors[0].tolerations[0].value"),
     ("a flavor in capitals", POLICY, {"spec.flavors": [{"name": "H100"}]}, "spec.flavors[0].name"),
+    ("a churn budget by queue", POLICY,
+     {"spec.stability.churnBudget": {"queues": [{"name": "*", "restartSecondsPerHour": 0}]}}, None),
+    ("churn below nothing", POLICY, {"spec.stability.churnBudget.restartSecondsPerHour": -1},
+     "spec.stability.churnBudget.restartSecondsPerHour"),
+    ("churn of half a second", POLICY, {"spec.stability.churnBudget.restartSecondsPerHour": 0.5},
+     "spec.stability.churnBudget.restartSecondsPerHour"),
+    ("churn of a queue without a limit", POLICY, {"spec.stability.churnBudget.queues": [{"name": "red"}]},
+     "spec.stability.churnBudget.queues[0].restartSecondsPerHour"),
+    ("churn of nobody", POLICY,
+     {"spec.stability.churnBudget.queues": [{"name": "Red*", "restartSecondsPerHour": 1}]},
+     "spec.stability.churnBudget.queues[0].name"),
+    ("churn of a queue twice", POLICY,
+     {"spec.stability.churnBudget.queues": [{"name": "red", "restartSecondsPerHour": 1}] * 2},
+     "spec.stability.churnBudget.queues[1].name"),
     ("no time to solve", POLICY, {"spec.solver.timeLimitSeconds": 0}, "spec.solver.timeLimitSeconds"),
     ("a gap above everything", POLICY, {"spec.solver.gap": 1.5}, "spec.solver.gap"),
 ]  # fmt: skip

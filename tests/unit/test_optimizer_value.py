@@ -55,6 +55,13 @@ def test_a_change_costs_the_young_and_the_often_restarted_most() -> None:
     assert change_factor(running(job("a"), {"n": 1}, age=1), NOW, stability, Terms(free_to_change=True)) == 1.0
 
 
+def test_the_last_change_alone_locks_no_old_job_in() -> None:
+    """Ten hours old and changed a minute ago, the job may be changed like one that was left alone for hours."""
+    old = running(job("a", restart_seconds=60.0), {"n": 1}, age=60.0, restarts=3)
+    old = replace(old, created=NOW - 36_000)
+    assert change_factor(old, NOW, Stability(change_margin=0.1), Terms()) == pytest.approx((1 - 60 / 1800) * 0.9)
+
+
 def test_a_heavier_queue_gets_more_and_its_jobs_share_its_weight() -> None:
     queues = tuple(Queue(name, "c", weight, (Quota("*", 4),)) for name, weight in (("heavy", 4.0), ("light", 1.0)))
     jobs = [job("h", 1, 8, queue_name="heavy", curve=LINEAR), job("l", 1, 8, queue_name="light", curve=LINEAR)]

@@ -209,7 +209,7 @@ def test_a_step_for_which_there_is_no_room() -> None:
 
 
 def test_a_step_that_costs_more_than_it_earns() -> None:
-    young = running(job("one", 1, 4, restart_seconds=600.0), TWO, since=NOW - 60)
+    young = running(job("one", 1, 4, restart_seconds=600.0, created=NOW - 60), TWO, since=NOW - 60)
     reason, message = stays(young, on=nodes(1))
     assert reason == "NotWorthIt"
     assert message.startswith("2 of at most 4: the next step (3) needs 1 more h100; that would earn less")

@@ -293,7 +293,7 @@ def test_pods_on_two_flavors_are_nobodys_grant() -> None:
     ("one", "seconds"),
     [
         (job("one", 9, 9), None),
-        (running(job("one", 1, 2, restart_seconds=600.0), {"h100-0": 1}, since=NOW - 60), 60.0),
+        (running(job("one", 1, 2, restart_seconds=600.0, created=NOW - 60), {"h100-0": 1}, since=NOW - 60), 60.0),
         (TWO, None),
         (running(job("one", 1, 2, min_runtime_seconds=300.0), {"h100-0": 2}, since=NOW - 100), 200.0),
     ],

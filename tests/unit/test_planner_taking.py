@@ -5,9 +5,10 @@ import pytest
 from apportion.model.curves import Points
 from apportion.model.jobs import Job
 from apportion.model.plan import Decision, Grant, Outcome
-from apportion.model.policy import Policy
+from apportion.model.policy import NO_BUDGET, Policy
 from apportion.model.snapshot import Snapshot, Terms
 from apportion.planner import decide
+from apportion.planner.churn import Churn
 from apportion.planner.queueing import proportional
 from apportion.planner.terms import settle
 from builders import NOW, job, node, nodes, queue, quota, running, snapshot
@@ -232,7 +233,8 @@ def test_a_queue_may_use_its_own_and_what_is_free_of_the_cohort(on: tuple[int, .
     theirs = running(job("theirs", 8, 8, queue_name="yours"), {"n0": 6, "n1": 2})
     there = (*(node(f"n{at}", gpus) for at, gpus in enumerate(on)), node("slow", 4, "a100"))
     now = snapshot(mine, theirs, on=there, queues=LAB)
-    ceilings = {(c.queue, c.flavor): c.accelerators for c in settle(now, {j.key: Terms() for j in now.jobs}).standing}
+    rights = settle(now, {j.key: Terms() for j in now.jobs}, Churn(now, NO_BUDGET))
+    ceilings = {(c.queue, c.flavor): c.accelerators for c in rights.standing}
     assert ceilings["yours", "h100"] == yours
     assert ceilings["mine", "h100"] == 8
 

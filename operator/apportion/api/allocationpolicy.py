@@ -8,6 +8,7 @@ from apportion.api.base import Path, Rule, Wire
 from apportion.api.common import Condition, Metadata
 from apportion.api.names import POLICY_NAME
 from apportion.api.scalars import (
+    SUBDOMAIN,
     Amount,
     ByType,
     Count,
@@ -41,6 +42,30 @@ class Objective(Wire):
     """How that worth grows with the minimum's accelerators: 0 prefers many small jobs, 1 is indifferent to size."""
 
 
+RestartSeconds = Annotated[int, Field(ge=0, le=1_000_000_000)]
+QueueOrAny = Annotated[str, Field(min_length=1, max_length=253, pattern=rf"^(\*|{SUBDOMAIN})$")]
+
+
+class QueueChurn(Wire):
+    """What restarts of one queue's jobs may cost."""
+
+    name: QueueOrAny
+    """The Queue, or "*" for every Queue that is not listed, each by itself."""
+    restart_seconds_per_hour: RestartSeconds
+    """The most restart-seconds within any hour; 0: its jobs are never restarted for a better plan."""
+
+
+class ChurnBudget(Wire):
+    """How much restarting there may be for the sake of a better plan. A restart costs its job's restartSeconds. Where
+    the budget is spent, jobs keep what they have. What is stronger (a queue that takes back its nominal quota, a higher
+    priority class, lost capacity, suspend, completion) is never held back; its restarts count."""
+
+    restart_seconds_per_hour: RestartSeconds | None = None
+    """The most restart-seconds within any hour, of all jobs together. Absent: no limit."""
+    queues: NamedList[QueueChurn] = ()
+    """The most of single Queues, beside the limit of all."""
+
+
 class Stability(Wire):
     """When a change is worth its restart."""
 
@@ -50,6 +75,8 @@ class Stability(Wire):
     """How long a change is expected to last; its restart is set against this time."""
     fewest_moves_within: Share = 0.001
     """The fraction of the value that may be given up for fewer changes."""
+    churn_budget: ChurnBudget = ChurnBudget()
+    """How much restarting there may be for the sake of a better plan."""
 
 
 class Toleration(Wire):

@@ -294,6 +294,8 @@ class TrainingJobStatus(Wire):
     """Pods that are ready."""
     restarts: Count = 0
     """How often a change of size or flavor restarted the job."""
+    restarted_at: Listed[Timestamp] = ()
+    """When the operator restarted it, within the last hour before the latest time: what the churn budget counts."""
     queued_since: Timestamp | None = None
     """Since when the job waits; an evicted job keeps its place."""
     message: Sentence = ""

@@ -15,8 +15,9 @@ def read_memory(raw: Raw) -> Memory:
         admission=read_admission(status),
         replicas=integer(status, "replicas"),
         restarts=max(0, integer(status, "restarts")),
+        restarted_at=read_times(status, "restartedAt"),
         ready_restarts=max(0, integer(status, "readyRestarts")),
-        reverts=tuple(at for entry in listed(status, "revertedAt") if (at := seconds({"at": entry}, "at")) is not None),
+        reverts=read_times(status, "revertedAt"),
         retried=text(status, "retried"),
         queued_since=seconds(status, "queuedSince"),
         backoff=tuple(read_backoff(entry) for entry in mappings(status, "backoff")),
@@ -28,6 +29,10 @@ def read_memory(raw: Raw) -> Memory:
 def listed(raw: Raw, key: str) -> list[Any]:
     value = raw.get(key)
     return value if isinstance(value, list) else []
+
+
+def read_times(status: Raw, key: str) -> tuple[float, ...]:
+    return tuple(at for entry in listed(status, key) if (at := seconds({"at": entry}, "at")) is not None)
 
 
 def read_admission(status: Raw) -> Admission | None:
@@ -71,6 +76,8 @@ def status_of(memory: Memory, generation: int) -> dict[str, Any]:
         }
     if memory.queued_since is not None:
         status["queuedSince"] = timestamp(memory.queued_since)
+    if memory.restarted_at:
+        status["restartedAt"] = [timestamp(at) for at in memory.restarted_at]
     if memory.ready_restarts:
         status["readyRestarts"] = memory.ready_restarts
     if memory.reverts:

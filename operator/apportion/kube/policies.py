@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 from apportion.api import parse_allocation_policy, parse_queue
+from apportion.api.allocationpolicy import ChurnBudget as WireChurnBudget
 from apportion.api.common import LabelSelector
 from apportion.kube.raw import Raw
 from apportion.model.flavors import Flavor
-from apportion.model.policy import Mode, Objective, Policy, SolverLimits, Stability
+from apportion.model.policy import ChurnBudget, Mode, Objective, Policy, QueueChurn, SolverLimits, Stability
 from apportion.model.queues import Queue, Quota
 from apportion.model.selection import Requirement, Toleration
 
@@ -49,6 +50,7 @@ def policy_of(raw: Raw) -> Policy:
             float(spec.stability.change_margin),
             float(spec.stability.expected_hold_seconds),
             float(spec.stability.fewest_moves_within),
+            churn_budget(spec.stability.churn_budget),
         ),
         flavors=tuple(
             Flavor(
@@ -69,6 +71,12 @@ def policy_of(raw: Raw) -> Policy:
         uid=policy.metadata.uid,
         generation=policy.metadata.generation,
     )
+
+
+def churn_budget(spec: WireChurnBudget) -> ChurnBudget:
+    limit = spec.restart_seconds_per_hour
+    queues = tuple(QueueChurn(entry.name, float(entry.restart_seconds_per_hour)) for entry in spec.queues)
+    return ChurnBudget(None if limit is None else float(limit), queues)
 
 
 def _number(value: object) -> float | None:

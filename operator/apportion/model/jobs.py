@@ -179,12 +179,14 @@ class Memory:
 
     ready_restarts: container restarts of the worst pod when all pods were ready last; what came after are failures.
     reverts: when somebody undid our patch, in seconds of the epoch.
+    restarted_at: when the operator restarted the job, as far back as the churn budget looks, oldest first.
     """
 
     phase: str = ""
     admission: Admission | None = None
     replicas: int = 0
     restarts: int = 0
+    restarted_at: tuple[float, ...] = ()
     ready_restarts: int = 0
     reverts: tuple[float, ...] = ()
     retried: str = ""

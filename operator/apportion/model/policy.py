@@ -5,6 +5,8 @@ from enum import StrEnum
 
 from apportion.model.flavors import Flavor
 
+ANY_QUEUE = "*"
+
 
 class Mode(StrEnum):
     ENFORCE = "Enforce"
@@ -22,10 +24,35 @@ class Objective:
 
 
 @dataclass(frozen=True)
+class QueueChurn:
+    """What restarts of one queue's jobs may cost; "*" is every queue that has no entry of its own, each by itself."""
+
+    queue: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ChurnBudget:
+    """Restart-seconds that changes by value may cost within an hour, in all (None: no limit) and by queue."""
+
+    seconds: float | None = None
+    queues: tuple[QueueChurn, ...] = ()
+
+    def of_queue(self, name: str) -> float | None:
+        """The limit of this queue; None: it has none."""
+        named = {entry.queue: entry.seconds for entry in self.queues}
+        return named.get(name, named.get(ANY_QUEUE))
+
+
+NO_BUDGET = ChurnBudget()
+
+
+@dataclass(frozen=True)
 class Stability:
     change_margin: float = 0.1
     expected_hold_seconds: float = 1800.0
     fewest_moves_within: float = 0.001
+    churn: ChurnBudget = NO_BUDGET
 
 
 @dataclass(frozen=True)

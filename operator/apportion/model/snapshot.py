@@ -27,6 +27,7 @@ class Terms:
     barred: flavors left out for this job (a placement failed there).
     borrows: False for jobs whose use must lie within their queue's nominal quota.
     free_to_change: changes cost nothing (a reclaim is stronger than the cost of a restart).
+    steady: the churn budget has no room for a restart of the job: it keeps what it has.
     """
 
     candidate: bool = True
@@ -37,6 +38,7 @@ class Terms:
     barred: frozenset[str] = frozenset()
     borrows: bool = True
     free_to_change: bool = False
+    steady: bool = False
 
 
 @dataclass(frozen=True)

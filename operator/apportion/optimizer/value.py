@@ -52,12 +52,14 @@ def admission_worth(job: Job, now: float, objective: Objective) -> float:
 def change_factor(job: Job, now: float, stability: Stability, terms: Terms) -> float:
     """What a change leaves of a running job's rate: f (1 - mu), f = max(0, (T - N S) / (T + S)) up to 1 - S / H.
 
-    1 for a job that has no grant or is free to change; never below `LEAST_CHANGE_FACTOR`.
+    T is the job's age, so f is the share of its life that is work if it restarts now. The time since the last change
+    in its place would lock a job in for N S seconds at whatever size it happens to have. 1 for a job that has no grant
+    or is free to change; never below `LEAST_CHANGE_FACTOR`.
     """
     admission = job.admission
     if admission is None or admission.replicas <= 0 or terms.free_to_change:
         return 1.0
-    age = max(0.0, now - admission.since) if math.isfinite(now - admission.since) else 0.0
+    age = max(0.0, now - job.created) if math.isfinite(now - job.created) else 0.0
     restart = max(0.0, job.restart_seconds) if math.isfinite(job.restart_seconds) else 0.0
     kept = 1.0
     if restart > 0:

@@ -10,6 +10,7 @@ from apportion.model.policy import Mode, Policy
 from apportion.model.snapshot import Snapshot, Terms
 from apportion.optimizer import solve, would_grow
 from apportion.planner.accounting import capacity, queue_use
+from apportion.planner.churn import Changes, Churn, beyond, fixed, held_steady
 from apportion.planner.explain import Reasons
 from apportion.planner.lifecycle import State, assess, base_terms, soonest
 from apportion.planner.outcomes import Round, outcome
@@ -34,6 +35,7 @@ class Wanted:
     taken: Mapping[JobKey, str]
     plan: Plan
     targets: Mapping[JobKey, Grant]
+    churn: Churn
 
 
 def decide(snapshot: Snapshot, policy: Policy, rule: Solve = solve) -> Decision:
@@ -57,15 +59,18 @@ def wanted(snapshot: Snapshot, policy: Policy, rule: Solve = solve) -> Wanted:
     }
     states, terms = standing(snapshot, states, policy)
     settled = replace(snapshot, jobs=tuple(states[job.key].job for job in snapshot.jobs), terms=terms)
-    rights = Rights(terms) if policy.mode is Mode.FREEZE else settle(settled, terms)
+    churn = Churn(settled, policy.stability.churn)
+    rights = Rights(terms) if policy.mode is Mode.FREEZE else settle(settled, terms, churn)
     settled = replace(settled, terms=rights.terms, ceilings=(*rights.standing, *rights.claims))
-    plan, solved = planned(settled, policy, rights, rule)
-    targets = targets_of(settled, plan)
-    while blocked := blocked_moves(settled, before, targets):
-        settled = without_moves(settled, blocked)
+    while True:
         plan, solved = planned(settled, policy, rights, rule)
         targets = targets_of(settled, plan)
-    return Wanted(settled, solved, states, rights.taken, plan, targets)
+        if blocked := blocked_moves(settled, before, targets):
+            settled = without_moves(settled, blocked)
+        elif beyond_budget := beyond(churn, settled, Changes(before, targets)):
+            settled = keeping(settled, beyond_budget, rights.yields)
+        else:
+            return Wanted(settled, solved, states, rights.taken, plan, targets, churn)
 
 
 def concluded(snapshot: Snapshot, policy: Policy, found: Wanted) -> Decision:
@@ -76,9 +81,8 @@ def concluded(snapshot: Snapshot, policy: Policy, found: Wanted) -> Decision:
     granted = grants_of(settled, targets, resizes, policy)
     changes = any(granted[key] != before[key] for key in granted)
     number = snapshot.round + 1 if changes else snapshot.round
-    round_ = Round(
-        number, snapshot.now, Reasons(settled, plan, targets), found.taken, observing=policy.mode is Mode.OBSERVE
-    )
+    reasons = Reasons(settled, plan, targets, found.churn)
+    round_ = Round(number, snapshot.now, reasons, found.taken, observing=policy.mode is Mode.OBSERVE)
     outcomes = tuple(
         outcome(round_, states[key], before[key], targets[key], granted[key]) for key in (j.key for j in settled.jobs)
     )
@@ -89,7 +93,7 @@ def concluded(snapshot: Snapshot, policy: Policy, found: Wanted) -> Decision:
         resizes=resizes,
         capacity=capacity(snapshot),
         queue_use=queue_use(settled, granted, plan),
-        recheck_after=recheck(settled, states.values(), outcomes),
+        recheck_after=recheck(settled, states.values(), outcomes, found.churn),
         warnings=(*snapshot.warnings, *plan.warnings),
     )
 
@@ -178,6 +182,13 @@ def without_moves(snapshot: Snapshot, keys: Iterable[JobKey]) -> Snapshot:
     )
 
 
+def keeping(snapshot: Snapshot, keys: Iterable[JobKey], yields: frozenset[JobKey]) -> Snapshot:
+    """These jobs keep what they have, as far as there is room for it."""
+    jobs = {job.key: job for job in snapshot.jobs}
+    held = {key: fixed(held_steady(snapshot.terms[key], jobs[key], key in yields)) for key in keys}
+    return replace(snapshot, terms={**snapshot.terms, **held})
+
+
 def targets_of(snapshot: Snapshot, plan: Plan) -> dict[JobKey, Grant]:
     """What each job should end up with: the plan's, the current for pinned ones, nothing for the rest."""
     wanted: dict[JobKey, Allocation] = {allocation.key: allocation for allocation in plan.allocations}
@@ -208,7 +219,7 @@ def grants_of(
     return granted
 
 
-def recheck(snapshot: Snapshot, states: Iterable[State], outcomes: Iterable[Outcome]) -> float | None:
+def recheck(snapshot: Snapshot, states: Iterable[State], outcomes: Iterable[Outcome], churn: Churn) -> float | None:
     """Seconds until time alone may change something; None: only an event can."""
     at: float | None = None
     waits = False
@@ -220,6 +231,8 @@ def recheck(snapshot: Snapshot, states: Iterable[State], outcomes: Iterable[Outc
         if admission is not None and admission.since + state.job.min_runtime_seconds > snapshot.now:
             at = soonest(at, admission.since + state.job.min_runtime_seconds)
         at = soonest(at, unbound_until(state.job))
+        if snapshot.terms[said.key].steady:
+            at = soonest(at, churn.free_at(state.job))
     for flavor in sorted(snapshot.grace):
         if snapshot.grace[flavor] > snapshot.now:
             at = soonest(at, snapshot.grace[flavor])

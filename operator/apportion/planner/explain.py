@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from apportion.model.eligibility import accepts, eligible, request_on, room, selects
+from apportion.model.eligibility import accepts, current_grant, eligible, request_on, room, selects
 from apportion.model.flavors import Flavor, Node
 from apportion.model.jobs import Block, Job, JobKey
 from apportion.model.plan import Allocation, Grant, Plan
@@ -11,6 +11,7 @@ from apportion.model.resources import Amounts, minus, times_fitting
 from apportion.model.snapshot import Snapshot, Terms
 from apportion.optimizer import place
 from apportion.planner.accounting import holders
+from apportion.planner.churn import Churn
 from apportion.planner.queueing import cohort_members, usage
 
 DEFAULT_TERMS = Terms()
@@ -19,8 +20,9 @@ DEFAULT_TERMS = Terms()
 class Reasons:
     """Explains one round. `targets` are what the plan wants, `snapshot` carries the round's terms."""
 
-    def __init__(self, snapshot: Snapshot, plan: Plan, targets: Mapping[JobKey, Grant]) -> None:
+    def __init__(self, snapshot: Snapshot, plan: Plan, targets: Mapping[JobKey, Grant], churn: Churn) -> None:
         self.snapshot = snapshot
+        self.churn = churn
         self.targets = targets
         self.flavors = {flavor.name: flavor for flavor in snapshot.flavors}
         self.queues = {queue.name: queue for queue in snapshot.queues}
@@ -59,6 +61,8 @@ class Reasons:
         terms = self.snapshot.terms.get(job.key, DEFAULT_TERMS)
         if job.held:
             return Block("Held", f"{have}: the annotation apportion.dev/hold keeps it as it is")
+        if self._steady(job):
+            return Block("ChurnBudgetSpent", f"{have}: {self.churn.why(job)}")
         if terms.pinned or not terms.grows:
             return Block("NotGrown", f"{have}: not changed for the moment")
         flavor = self.flavors.get(target.flavor)
@@ -197,6 +201,8 @@ class Reasons:
         need = job.minimum * job.per_replica
         said: list[str] = []
         reason = "NoCapacity"
+        if (kept := self._kept_by_churn(job, open_, need)) is not None:
+            return kept
         for flavor in open_[:3]:
             quota = self._quota_short(job, flavor, need)
             if quota is not None:
@@ -205,6 +211,25 @@ class Reasons:
             else:
                 said.append(f"needs {need} {flavor.name}; {self._room_short(job, flavor, need)}")
         return Block(reason, "; or ".join(said))
+
+    def _steady(self, job: Job) -> bool:
+        return self.snapshot.terms.get(job.key, DEFAULT_TERMS).steady
+
+    def _kept_by_churn(self, job: Job, open_: Sequence[Flavor], need: int) -> Block | None:
+        """Room that others have beyond their minimums, and may keep since the churn budget is spent."""
+        for flavor in open_:
+            surplus = sum(
+                (current_grant(other).replicas - other.minimum) * other.per_replica
+                for other in self.snapshot.jobs
+                if self._steady(other) and current_grant(other).flavor == flavor.name
+            )
+            if surplus >= need and self._quota_short(job, flavor, need) is None:
+                return Block(
+                    "ChurnBudgetSpent",
+                    f"needs {need} {flavor.name}; jobs have {surplus} beyond their minimums, and keep them until the "
+                    "churn budget has room for restarts again",
+                )
+        return None
 
     def _room_short(self, job: Job, flavor: Flavor, more: int) -> str:
         """How much is free where the job may go, and who holds the rest."""

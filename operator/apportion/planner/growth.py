@@ -1,6 +1,6 @@
 """Running jobs that grow into their queue's nominal quota, and the ceilings of all others."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from apportion.model.eligibility import accepts
@@ -46,28 +46,29 @@ class Growth:
 
     def _grow_into(self, queue: Queue, flavor: Flavor, left: int, others: Sequence[Queue]) -> None:
         demand = 0
+        borrowers = [other for other in others if self.ledger.borrowed(other, flavor.name) > 0]
+        surplus = self.ledger.surplus(borrowers, flavor)
         for job in self.ledger.running_in(queue.name, flavor.name):
             have = self.ledger.current[job.key].replicas
             if not self.ledger.terms[job.key].grows:
                 continue
             step = max((s for s in job.steps if s > have and (s - have) * job.per_replica <= left), default=have)
-            if step > have and self._could_grow(job, flavor):
+            if step > have and self._could_grow(job, flavor, surplus):
                 demand += (step - have) * job.per_replica
                 left -= (step - have) * job.per_replica
                 self.growing[job.key] = have
                 self.ledger.terms[job.key] = replace(self.ledger.terms[job.key], free_to_change=True)
         if not demand:
             return
-        borrowers = [other for other in others if self.ledger.borrowed(other, flavor.name) > 0]
-        self.ledger.release(self.ledger.surplus(borrowers, flavor))
+        self.ledger.release(surplus)
         self.ledger.divide(demand, flavor, borrowers)
         for other in others:
             self._bounded.add((other.name, flavor.name))
 
-    def _could_grow(self, job: Job, flavor: Flavor) -> bool:
-        """Is there room for the next step once all others have but what they must?"""
+    def _could_grow(self, job: Job, flavor: Flavor, surplus: Mapping[JobKey, Grant]) -> bool:
+        """Is there room for the next step once all others have but what they must, and borrowers their minimums?"""
         following = next(step for step in job.steps if step > self.ledger.current[job.key].replicas)
-        return self.ledger.floors.fits({job.key: Grant(flavor.name, following)})
+        return self.ledger.floors.fits({**surplus, job.key: Grant(flavor.name, following)})
 
     def ceilings(self) -> Iterable[Ceiling]:
         """What each borrower may still use, and that nobody else borrows what is being taken back."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from apportion.model.jobs import Admission, Block, Condition, Job, JobKey
 from apportion.model.plan import NOTHING, Grant, Outcome
+from apportion.planner.churn import remembered
 from apportion.planner.explain import Reasons
 from apportion.planner.lifecycle import State
 
@@ -27,7 +28,7 @@ def outcome(round_: Round, state: State, before: Grant, target: Grant, granted: 
     job = state.job
     admission = _admission(round_, job, before, granted)
     changed = granted != before
-    restarted = changed and before.replicas > 0
+    restarted = changed and before.replicas > 0 and not state.finished and state.blocked is None
     why = _why(round_, state, before, target, granted)
     ready = sum(1 for pod in job.pods if pod.ready and not pod.terminating)
     phase = _phase(state, granted, ready, changed)
@@ -37,6 +38,7 @@ def outcome(round_: Round, state: State, before: Grant, target: Grant, granted: 
         admission=admission,
         replicas=ready,
         restarts=job.memory.restarts + (1 if restarted else 0),
+        restarted_at=remembered(job.memory.restarted_at, round_.now) if restarted else job.memory.restarted_at,
         queued_since=job.memory.queued_since if job.memory.queued_since is not None else _queued(job, round_.now),
         message=why.message,
         conditions=_conditions(round_, state, why, phase, granted),

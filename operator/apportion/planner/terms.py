@@ -7,6 +7,7 @@ from apportion.model.eligibility import current_grant
 from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import NOTHING
 from apportion.model.snapshot import Ceiling, Snapshot, Terms
+from apportion.planner.churn import Churn, fixed, held_steady, yielding
 from apportion.planner.growth import Growth
 from apportion.planner.ledger import Ledger
 from apportion.planner.taking import make_room
@@ -18,7 +19,7 @@ class Rights:
 
     `standing` are the ceilings that always hold, `claims` those that make room for `growing`: running jobs for which
     others are held back, with the replicas that they have. `taken` says for each job that may lose its minimum who
-    takes it, in words.
+    takes it, in words. `yields` has a surplus that a higher class asks for: no churn budget keeps it.
     """
 
     terms: Mapping[JobKey, Terms]
@@ -26,6 +27,7 @@ class Rights:
     claims: tuple[Ceiling, ...] = ()
     taken: Mapping[JobKey, str] = field(default_factory=dict)
     growing: Mapping[JobKey, int] = field(default_factory=dict)
+    yields: frozenset[JobKey] = frozenset()
 
 
 def protected(job: Job, terms: Terms, now: float) -> Terms:
@@ -40,11 +42,24 @@ def protected(job: Job, terms: Terms, now: float) -> Terms:
     return replace(terms, keeps=keeps)
 
 
-def settle(snapshot: Snapshot, terms: Mapping[JobKey, Terms]) -> Rights:
-    """Start from each job's own terms; add what queues and classes may take."""
-    ledger = Ledger(snapshot, {job.key: protected(job, terms[job.key], snapshot.now) for job in snapshot.jobs})
+def settle(snapshot: Snapshot, terms: Mapping[JobKey, Terms], churn: Churn) -> Rights:
+    """Start from each job's own terms; add what queues and classes may take, and who may not be restarted."""
+    yields = yielding(snapshot, terms) if churn.limits else frozenset()
+    ledger = Ledger(
+        snapshot, {job.key: _steadied(job, protected(job, terms[job.key], snapshot.now), churn, yields)
+                   for job in snapshot.jobs}
+    )  # fmt: skip
     make_room(ledger)
     growth = Growth(ledger)
     growth.reclaim()
     standing, claims = tuple(growth.standing()), tuple(growth.ceilings())
-    return Rights(ledger.terms, standing, claims, ledger.taken, growth.growing)
+    after = {key: fixed(settled) for key, settled in ledger.terms.items()} if churn.limits else ledger.terms
+    return Rights(after, standing, claims, ledger.taken, growth.growing, yields)
+
+
+def _steadied(job: Job, terms: Terms, churn: Churn, yields: frozenset[JobKey]) -> Terms:
+    """Where not even this one restart fits into the budget, what the job has is a promise like that of minRuntime."""
+    runs = terms.candidate and not terms.pinned and current_grant(job).replicas > 0
+    if not runs or churn.spent_for(job) is None:
+        return terms
+    return held_steady(terms, job, job.key in yields)

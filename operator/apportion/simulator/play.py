@@ -1,0 +1,149 @@
+"""The virtual clock: when a decision is due, what it sees, what becomes of it."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from random import Random
+from types import MappingProxyType
+
+from apportion.model.plan import Decision, Plan
+from apportion.model.policy import Policy
+from apportion.model.snapshot import Snapshot
+from apportion.optimizer import solve
+from apportion.planner import decide
+from apportion.simulator.arrivals import Arrival, Noise, errors, told
+from apportion.simulator.scheduling import Scheduler, left
+from apportion.simulator.world import Done, Entry, World, after_decision, passed
+
+
+@dataclass(frozen=True)
+class Course:
+    """How time goes, in seconds. Decisions fall on whole multiples of `every`.
+
+    follow: when the room that a change sets free is looked at. noise: of the measured rates; None: they are as the
+    job's spec says. seed: of the noise, whose draws depend on it, the job and the round alone. until: its end.
+    """
+
+    every: float = 60.0
+    follow: float = 5.0
+    noise: Noise | None = None
+    seed: int = 0
+    until: float = math.inf
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is tried: a policy and the rule that shares (by default the integer program)."""
+
+    policy: Policy
+    share: Callable[[Snapshot, Policy], Plan] = solve
+
+
+DEFAULT_COURSE = Course()
+
+
+@dataclass(frozen=True)
+class Step:
+    """A decision, the world right after it, and who was done since the last one."""
+
+    decision: Decision
+    world: World
+    done: tuple[Done, ...]
+
+
+def play(
+    start: Snapshot, arrivals: Iterable[Arrival], rules: Rules, scheduler: Scheduler, course: Course = DEFAULT_COURSE
+) -> Iterator[Step]:
+    """Decisions from `start.now` until nothing is left to happen, or the course ends.
+
+    `arrivals` rise in time; `start` has nodes, flavors and queues, and no jobs. Each decision sees the snapshot that
+    the controller would build: what the last one wrote as memory, the pods that came of it, the measured curves.
+    Unchanged input is not decided again before Decision.recheck_after, as in the controller. Only the jobs that
+    have come and are not done are held. Raises ValueError for arrivals that go back in time.
+    """
+    return _Play(World(start), iter(arrivals), rules, scheduler, course).steps()
+
+
+class _Play:
+    def __init__(
+        self, world: World, arrivals: Iterator[Arrival], rules: Rules, scheduler: Scheduler, course: Course
+    ) -> None:
+        self.world, self._rules, self._scheduler, self._course = world, rules, scheduler, course
+        self._arrivals = arrivals
+        self._coming = next(arrivals, None)
+        self._measured = -math.inf
+
+    def _tick(self, at: float) -> float:
+        """The first round at or after `at`."""
+        every = self._course.every
+        return at if math.isinf(at) else math.ceil(at / every - 1e-9) * every
+
+    def _due(self, step: Step) -> float:
+        """When the next decision is due, unless somebody is done before."""
+        now = self.world.now
+        if any(resize.wave == 0 for resize in step.decision.resizes):
+            return now + self._course.follow
+        due = self._tick(max(self._next_arrival(), now + 1e-6))
+        if self._course.noise is not None and self.world.entries:
+            due = min(due, self._tick(now + 1e-6))
+        if step.decision.recheck_after is not None:
+            due = min(due, self._tick(now + step.decision.recheck_after))
+        return due
+
+    def steps(self) -> Iterator[Step]:
+        due = self._tick(max(self.world.now, self._next_arrival()))
+        while (done := self._pass(min(due, self._course.until))) is not None:
+            self._read()
+            step = self._decide(done)
+            yield step
+            if self.world.now >= self._course.until:
+                return
+            due = self._due(step)
+
+    def _next_arrival(self) -> float:
+        return self._coming.at if self._coming is not None else math.inf
+
+    def _pass(self, due: float) -> tuple[Done, ...] | None:
+        """Time passes until `due`, or until the round after somebody is done before; None: nothing happens any more."""
+        done: list[Done] = []
+        while self.world.now < due:
+            world, gone = passed(self.world, due)
+            if math.isinf(world.now):
+                return None
+            self.world = world
+            done += gone
+            if gone:
+                due = min(due, self._tick(self.world.now))
+        return tuple(done)
+
+    def _read(self) -> None:
+        """What the controller reads now: pods that left are gone, jobs have come, rates were measured."""
+        world = replace(self.world, snapshot=left(self.world.snapshot))
+        entries, jobs = dict(world.entries), {job.key: job for job in world.snapshot.jobs}
+        while self._coming is not None and self._coming.at <= world.now:
+            came, self._coming = self._coming, next(self._arrivals, None)
+            if self._coming is not None and self._coming.at < came.at:
+                raise ValueError(f"{self._coming.job.key} comes at {self._coming.at}, before {came.job.key}")
+            if came.job.key in entries:
+                raise ValueError(f"{came.job.key} comes at {came.at}, and is there already")
+            entries[came.job.key] = Entry(came, queued=world.now - came.at)
+            jobs[came.job.key] = replace(came.job, created=came.at, observed_generation=came.job.generation)
+        noise = self._course.noise
+        if noise is not None and self._tick(world.now) > self._measured:
+            self._measured = self._tick(world.now)
+            for key, entry in entries.items():
+                random = Random(f"{self._course.seed} {key} {self._measured}")
+                # A job that has just come was measured as often before.
+                draws = 1 if entry.recent else noise.window
+                recent = (*entry.recent, *(errors(entry.arrival, noise, random) for _ in range(draws)))[-noise.window :]
+                entries[key] = replace(entry, recent=recent)
+                jobs[key] = told(entry.arrival, jobs[key], recent)
+        snapshot = replace(world.snapshot, jobs=tuple(jobs[key] for key in sorted(jobs)))
+        self.world = replace(world, snapshot=self._scheduler.bind(snapshot), entries=MappingProxyType(entries))
+
+    def _decide(self, done: tuple[Done, ...]) -> Step:
+        decision = decide(self.world.snapshot, self._rules.policy, self._rules.share)
+        snapshot = self._scheduler.bind(self._scheduler.carry_out(self.world.snapshot, decision))
+        changes = sum(resize.wave == 0 for resize in decision.resizes)
+        self.world = after_decision(replace(self.world, snapshot=snapshot), changes)
+        return Step(decision, self.world, done)
