@@ -34,6 +34,12 @@ class Attempt:
         return float(self.problem.value @ self.assignment.x)
 
     @property
+    def prices(self) -> dict[str, float]:
+        """By row; rows without a price are left out."""
+        named = zip(self.problem.rows.names, self.best.prices.tolist(), strict=False)
+        return {name: price for name, price in named if price > 0}
+
+    @property
     def rank(self) -> tuple[float, ...]:
         """Greater for the better of two: promises kept, then admissions class by class from the highest, then value."""
         columns, groups = self.problem.options.columns, self.problem.options.groups

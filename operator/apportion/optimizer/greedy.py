@@ -1,6 +1,6 @@
 """Choices without a solver: by marginal value per accelerator, whole gangs, never against a row."""
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 
 import numpy as np
@@ -9,6 +9,7 @@ from apportion.optimizer.options import Floats
 from apportion.optimizer.problem import Problem
 
 TOLERANCE = 1e-7
+MOST_OPTIONS_TRIED = 4  # of a group for which others shrink
 NOTHING = -1  # the column of a member that gets nothing
 
 
@@ -60,17 +61,28 @@ class Ledger:
         """Whether some row that the column is on is broken."""
         return not self._holds(column)
 
-    def relieves(self, column: int, other: int) -> bool:
-        """Whether the column is on a row that the other one is on and that is broken."""
-        mine = {row for row, _ in self._of(column)}
-        return any(
-            (row in mine and self._left[row] < 0) or self._shares_broken(mine, row) for row, _ in self._of(other)
-        )
+    def broken(self, column: int) -> set[int]:
+        """The rows that are broken where the column is on them; of a cohort that borrows too much, those of all."""
+        found: set[int] = set()
+        for row, _ in self._of(column):
+            if self._left[row] < 0:
+                found.add(row)
+            shared = self._cohort_of.get(row)
+            if shared is not None and not self._cohort_holds(shared):
+                found.update(self._cohorts[shared][0])
+        return found
 
-    def _shares_broken(self, rows: Set[int], row: int) -> bool:
-        """Whether these rows have one of the cohort of the row, which borrows more than it may."""
-        shared = self._cohort_of.get(row)
-        return shared is not None and not self._cohort_holds(shared) and not rows.isdisjoint(self._cohorts[shared][0])
+    def relieves(self, column: int, other: int) -> bool:
+        """Whether the column is on a row that the other one breaks."""
+        return not self.broken(other).isdisjoint(row for row, _ in self._of(column))
+
+    def by_row(self, columns: Sequence[int]) -> dict[int, list[int]]:
+        """By row: the places in `columns` of those that are on it."""
+        found: dict[int, list[int]] = {}
+        for at, column in enumerate(columns):
+            for row, _ in self._of(column):
+                found.setdefault(row, []).append(at)
+        return found
 
     def _of(self, column: int) -> list[tuple[int, float]]:
         if column not in self._entries:
@@ -197,22 +209,30 @@ def rounded(problem: Problem, x: Floats) -> Floats:
 
 
 def _make_room(problem: Problem, x: Floats, ledger: Ledger, groups: list[int]) -> None:
-    """Puts a member of each group at one of its options, others shrinking for it; x changes in place."""
+    """Puts a member of each group at one of its best options, others shrinking for it; x changes in place."""
     columns, value = problem.options.columns, problem.value
     shrinks = _shrinks(problem, x)
+    on_row = ledger.by_row([larger for larger, _ in shrinks])
     for group in groups:
         first, last = int(columns.start[group]), int(columns.start[group + 1])
         mine = np.arange(first, last)[problem.offered[first:last]]
-        for column in mine[np.argsort(-value[mine] / columns.replicas[mine], kind="stable")].tolist():
+        for column in mine[np.argsort(-value[mine] / columns.replicas[mine], kind="stable")][
+            :MOST_OPTIONS_TRIED
+        ].tolist():
             taken: list[tuple[int, int]] = []
             ledger.move(column, NOTHING)
-            for larger, smaller in shrinks:
-                if not ledger.over(column):
+            while ranks := {rank for row in ledger.broken(column) for rank in on_row.get(row, ())}:
+                done = len(taken)
+                for rank in sorted(ranks):
+                    larger, smaller = shrinks[rank]
+                    if x[larger] > 0 and ledger.relieves(larger, column):
+                        ledger.move(smaller, larger)
+                        x[larger], x[smaller] = x[larger] - 1, x[smaller] + 1
+                        taken.append((larger, smaller))
+                        if not ledger.over(column):
+                            break
+                if len(taken) == done:
                     break
-                if x[larger] > 0 and ledger.relieves(larger, column):
-                    ledger.move(smaller, larger)
-                    x[larger], x[smaller] = x[larger] - 1, x[smaller] + 1
-                    taken.append((larger, smaller))
             if not ledger.over(column):
                 x[column] += 1
                 break

@@ -18,6 +18,7 @@ from apportion.optimizer.solving import Solvers
 from apportion.optimizer.staying import Ground
 
 MOST_SOLVES = 2  # with the columns that did not place forbidden
+MOST_TO_SOLVE_AGAIN = 1000  # columns: a larger program has enough others to fill what is cut back
 MOST_CUTS = 4
 
 
@@ -42,7 +43,7 @@ def repaired(repair: "Repair", x: Floats, solvers: Solvers, best: Shared, gap: f
     failed = repair.failed(assigned, placer)
     caps = problem.size[problem.options.columns.group].astype(np.float64)
     resolved, tried, still = False, assigned, failed
-    for _ in range(MOST_SOLVES if failed else 0):
+    for _ in range(MOST_SOLVES if failed and len(problem.value) <= MOST_TO_SOLVE_AGAIN else 0):
         for key in still:
             if not repair.had(key, tried[key]):
                 caps[tried[key]] = min(caps[tried[key]], max(0.0, x[tried[key]] - 1))

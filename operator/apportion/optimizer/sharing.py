@@ -19,8 +19,9 @@ COLUMNS_PER_GROUP = (1.35, 2.0)  # of the first integer programs: what the relax
 MOST_COLUMNS = 4000  # of one integer program; what is left out is in the bound
 FEW_COLUMNS = 400  # below it nothing is pruned that a better plan might use
 NEAR_PER_GROUP = 4  # columns near the best response that the relaxation starts from
+FEW_PER_GROUP = 2  # the same where prices are known
 RELAXATIONS = 4
-NEXT_TO_NOTHING = 0.1  # of the gap that is good enough: more columns would improve the prices by no more
+NEXT_TO_NOTHING = 0.2  # of the gap that is good enough: more columns would improve the prices by no more
 MOST_TO_STAY = 600  # columns of the last stage; beyond them everybody but keeps what was chosen or what they have
 MOVES_GAP = 0.005  # of the jobs that stay: proving the very last move costs more than it saves
 ROUNDING = 1e-9
@@ -28,11 +29,15 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Target:
-    """The relative gap that is good enough, of a value less `constant`; `prices` of rows to start from, if known."""
+    """The relative gap that is good enough, of a value less `constant`; `prices` of rows to start from, if known.
+
+    rough: what the relaxation rounds to is good enough, also where it misses what a stage reached.
+    """
 
     gap: float
     constant: float
     prices: Floats | None = None
+    rough: bool = False
 
     def of_all(self, value: float) -> float:
         """The gap in terms of the whole value, constant included, for a solver that sees no constants."""
@@ -76,6 +81,8 @@ def shared(problem: Problem, start: Floats, solvers: Solvers, target: Target) ->
     value = float(problem.value @ best)
     if relaxed.x is not None and not target.reached(value, bound):
         near = rounded(problem, relaxed.x)
+        if target.rough:
+            return Shared(near, float(problem.value @ near), bound, prices, np.zeros(0, dtype=np.int64))
         if problem.keeps_to(near) and problem.value @ near > value:
             best, value = near, float(problem.value @ near)
     dual = bound
@@ -100,12 +107,12 @@ def shared(problem: Problem, start: Floats, solvers: Solvers, target: Target) ->
 
 def priced(problem: Problem, x: Floats, solvers: Solvers, target: Target) -> Relaxed:
     """Prices of the relaxation: over the columns near the best response and x, until others change it next to nothing:
-    less than a tenth of the gap that is good enough."""
+    less than a fifth of the gap that is good enough."""
     prices = smoothed_prices(problem, target.prices)
     bound, relaxed = problem.bound(prices), None
     if not len(problem.value):
         return Relaxed(prices, 0.0, None)
-    chosen = _nearest(problem, prices, x)
+    chosen = _nearest(problem, prices, x, NEAR_PER_GROUP if target.prices is None else FEW_PER_GROUP)
     for _ in range(RELAXATIONS):
         found = solvers.relax(problem, np.flatnonzero(chosen), problem.value)
         if found is None:
@@ -114,25 +121,28 @@ def priced(problem: Problem, x: Floats, solvers: Solvers, target: Target) -> Rel
         proved = problem.bound(found.prices)
         if proved < bound:
             prices, bound = found.prices, proved
-        left = max(1e-7 * max(1.0, abs(proved)), NEXT_TO_NOTHING * target.gap * (proved - target.constant))
+        left = max(
+            1e-7 * max(1.0, abs(proved)),
+            (1.0 if target.rough else NEXT_TO_NOTHING) * target.gap * (proved - target.constant),
+        )
         if found.bound is not None and proved - found.bound <= left:
             prices, bound = found.prices, min(bound, proved)
             break
-        more = _nearest(problem, found.prices, x) & ~chosen
+        more = _nearest(problem, found.prices, x, NEAR_PER_GROUP) & ~chosen
         if not more.any():
             break
         chosen |= more
     return Relaxed(prices, bound, relaxed)
 
 
-def _nearest(problem: Problem, prices: Floats, x: Floats) -> Bools:
-    """By column: offered and among the few of its group that lose least, or in x."""
+def _nearest(problem: Problem, prices: Floats, x: Floats, few: int) -> Bools:
+    """By column: offered and among so many of its group that lose least, or in x."""
     slack = problem.slack(prices)
     columns = problem.options.columns
     order = np.lexsort((slack, columns.group))
     rank = np.empty(len(slack), dtype=np.int64)
     rank[order] = np.arange(len(slack)) - columns.start[columns.group[order]]
-    return ((rank < NEAR_PER_GROUP) & problem.offered) | (x > 0)
+    return ((rank < few) & problem.offered) | (x > 0)
 
 
 def _near(problem: Problem, prices: Floats, gap: float, x: Floats, most: int) -> tuple[Ints, float, bool]:

@@ -1,8 +1,8 @@
 """solve(snapshot, policy) -> Plan: the whole way from a snapshot to a plan that was checked and placed."""
 
 import time
-from collections.abc import Iterable, Set
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -29,7 +29,6 @@ from apportion.optimizer.staying import Ground
 from apportion.optimizer.value import terms_of
 
 MOST_TO_TRY_TWICE = 1000  # columns of a program that is also solved as if pods could move inside a flavor
-ROUGH = 0.01  # the gap of the first of two programs: only where pods will stay follows from it
 PROMISE = 100.0  # what a promise weighs in a relaxation, in units of the most valuable option
 NEXT_TO_NOTHING = 1e-6  # of a job: rounding of a relaxation
 
@@ -71,6 +70,15 @@ def would_grow(snapshot: Snapshot, policy: Policy, keys: Iterable[JobKey]) -> bo
         return True
 
 
+@dataclass(frozen=True)
+class Aim:
+    """The gap that is good enough, prices by row to start from, and whether rounding the relaxation will do."""
+
+    gap: float
+    prices: Mapping[str, float]
+    rough: bool = False
+
+
 class Round:
     """One program: what it is made of, and the steps to a plan."""
 
@@ -93,19 +101,19 @@ class Round:
         Rows count what each job alone leaves behind, not what several leave together (footprints.py). So a program is
         also made as if all pods could move, where it is small, and where a higher class would otherwise wait.
         """
-        gap = max(0.0, self.policy.solver.gap)
+        aim = Aim(max(0.0, self.policy.solver.gap), self.snapshot.prices)
         if not self.found.stays:
-            attempt = self.attempted(self.found, self.limits, gap)
+            attempt = self.attempted(self.found, self.limits, aim)
             return self.plan_of(attempt, attempt.bound)
         small = len(self.found.columns) <= MOST_TO_TRY_TWICE
-        attempt = self.attempted(self.found, self.limits, gap if small else max(gap, ROUGH))
+        attempt = self.attempted(self.found, self.limits, replace(aim, rough=not small))
         bound = self.bound(attempt)
         tried = [attempt]
-        if not self._proved(attempt, bound):
+        if not (small and self._proved(attempt, bound)):
             tried.append(self._again(attempt))
         best = max(tried, key=lambda one: one.rank)
         if (small or best.outranked) and not self._proved(best, bound):
-            tried += [other := self.attempted(*self.loose, gap), self._again(other)]
+            tried += [other := self.attempted(*self.loose, aim), self._again(other)]
             best = max(tried, key=lambda one: one.rank)
             reached = other.problem.keeps_to(best.assignment.x)
             bound = min(self.bound(best), other.bound if reached else np.inf)
@@ -122,7 +130,7 @@ class Round:
         """The program counted from where this attempt leaves everybody's pods."""
         found = stood(self.found, self.ground, attempt.assignment.columns)
         rows = limits(self.snapshot, found, self.ground.cells)
-        return self.attempted(found, rows, max(0.0, self.policy.solver.gap))
+        return self.attempted(found, rows, Aim(max(0.0, self.policy.solver.gap), attempt.prices))
 
     @cached_property
     def loose(self) -> tuple[Options, Rows]:
@@ -132,14 +140,15 @@ class Round:
         found = loosened(self.found)
         return found, limits(self.snapshot, found, self.ground.cells)
 
-    def attempted(self, found: Options, rows: Rows, gap: float) -> Attempt:
-        """The program over these rows, solved to the gap and placed."""
-        problem, start = staged(found, rows, self.solvers, gap)
+    def attempted(self, found: Options, rows: Rows, aim: Aim) -> Attempt:
+        """The program over these rows, solved as far as it is aimed at, and placed."""
+        problem, start = staged(found, rows, self.solvers, None if aim.rough else aim.gap)
         constant = admission_constant(problem)
-        best = shared(problem, start, self.solvers, Target(gap, constant, self._known_prices(problem)))
+        target = Target(aim.gap, constant, _by_row(problem, aim.prices), aim.rough)
+        best = shared(problem, start, self.solvers, target)
         given_up = max(0.0, self.policy.stability.fewest_moves_within) * abs(best.value - constant)
         x = nearest_to_current(problem, best, self.solvers, given_up)
-        assignment = repaired(Repair(self.snapshot, self.ground, problem), x, self.solvers, best, gap)
+        assignment = repaired(Repair(self.snapshot, self.ground, problem), x, self.solvers, best, aim.gap)
         bound = best.bound
         if not problem.keeps_to(assignment.x):
             # Nodes could not hold what the stages had counted on: the best plan need not reach it either.
@@ -152,17 +161,11 @@ class Round:
         problem = attempt.problem.on(found, rows, len(self.limits))
         if not problem.keeps_to(attempt.assignment.x):
             problem = problem.unstaged(len(rows))
-        known = dict(zip(attempt.problem.rows.names, attempt.best.prices.tolist(), strict=False))
-        start = np.array([known.get(name, 0.0) for name in problem.rows.names])
-        target = Target(max(0.0, self.policy.solver.gap), admission_constant(problem), start)
+        start = _by_row(problem, attempt.prices)
         if len(self.found.columns) > MOST_TO_TRY_TWICE:
             return problem.bound(smoothed_prices(problem, start))
+        target = Target(max(0.0, self.policy.solver.gap), admission_constant(problem), start)
         return priced(problem, attempt.assignment.x, self.solvers, target).bound
-
-    def _known_prices(self, problem: Problem) -> Floats | None:
-        """Those of the last round by row, if there was one."""
-        known = self.snapshot.prices
-        return np.array([known.get(name, 0.0) for name in problem.rows.names]) if known else None
 
     def would_grow(self, keys: Set[JobKey]) -> bool:
         found, columns = self.found, self.found.columns
@@ -225,6 +228,10 @@ class Round:
             price = float(best.prices[row]) if row < len(best.prices) else 0.0
             total[key] = total.get(key, 0.0) + price / whose.per
         return tuple(Price(flavor, price, queue) for (flavor, queue), price in sorted(total.items()) if price > 1e-12)
+
+
+def _by_row(problem: Problem, prices: Mapping[str, float]) -> Floats | None:
+    return np.array([prices.get(name, 0.0) for name in problem.rows.names]) if prices else None
 
 
 def _row_prices(problem: Problem, best: Shared) -> tuple[RowPrice, ...]:

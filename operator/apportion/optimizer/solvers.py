@@ -57,6 +57,9 @@ def _highs(model: _Model, program: Program, limits: Limits) -> Answer:
         mip=limits.mip, msg=False, gapRel=limits.gap, gapAbs=1e-9, threads=1, timeLimit=limits.seconds,
         mip_max_nodes=limits.nodes, random_seed=0, mip_feasibility_tolerance=1e-7,
     )  # fmt: skip
+    if not limits.mip:
+        # On these relaxations presolve takes longer than what it saves: 0.34 s instead of 0.17 s at 10,000 columns.
+        solver.optionsDict["presolve"] = "off"
     if np.isfinite(limits.enough):
         # PuLP hands HiGHS the negated objective to minimise.
         solver.optionsDict["objective_target"] = -limits.enough

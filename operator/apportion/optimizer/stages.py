@@ -21,8 +21,11 @@ SENIORITY = 1e-4  # of B: of equals the younger admission gives way
 ROUNDING = 1e-7
 
 
-def staged(options: Options, rows: Rows, solvers: Solvers, gap: float) -> tuple[Problem, Floats]:
-    """The problem with all that the stages settled, and an x that keeps to it (everybody at a smallest option)."""
+def staged(options: Options, rows: Rows, solvers: Solvers, gap: float | None) -> tuple[Problem, Floats]:
+    """The problem with all that the stages settled, and an x that keeps to it (everybody at a smallest option).
+
+    gap None: admissions go by rank alone, without a program.
+    """
     stages = _Stages(options, rows, solvers, gap)
     stages.promises()
     for priority in sorted({group.like.priority for group in options.groups}, reverse=True):
@@ -41,7 +44,7 @@ def promised(options: Options, rows: Rows, solvers: Solvers, gap: float) -> tupl
 
 
 class _Stages:
-    def __init__(self, options: Options, rows: Rows, solvers: Solvers, gap: float) -> None:
+    def __init__(self, options: Options, rows: Rows, solvers: Solvers, gap: float | None) -> None:
         sizes = np.array([group.size for group in options.groups], dtype=np.int64)
         self.problem = Problem(options, rows, sizes, np.zeros_like(sizes), options.columns.reduced <= 0)
         self.x: Floats = np.zeros(len(options.columns))
@@ -71,7 +74,7 @@ class _Stages:
         for priority in sorted(set(self._priority[must].tolist()), reverse=True):
             mine = promised & (self._priority[columns.group] == priority)
             found = self._solvers.solve(
-                self.problem, np.flatnonzero(promised), np.where(mine, worth, 0.0), gap=self._gap
+                self.problem, np.flatnonzero(promised), np.where(mine, worth, 0.0), gap=self._gap or 0.0
             )
             if found is not None and worth[mine] @ found.x[mine] >= worth[mine] @ self.x[mine] - ROUNDING:
                 self.x = found.x
@@ -105,7 +108,7 @@ class _Stages:
             else sorted(open_, key=lambda at: (-groups[at].worth / groups[at].weight / max(1, self._least(at)), at))
         )
         self.x, complete = admitted(self.problem, self.x, order, self._choices)
-        if not complete:
+        if not complete and self._gap is not None:
             worth = np.zeros(len(columns))
             for rank, at in enumerate(open_):
                 earlier = 1.0 - SENIORITY * rank / len(open_) if kind == "incumbents" else 1.0
