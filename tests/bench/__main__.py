@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench import clustered, deciding, living, scheduling, stability
+from bench import clustered, deciding, living, optimizing, scheduling, stability
 
 PACKAGES = ("apportion", "highspy", "PuLP", "numpy", "scipy", "kopf", "kubernetes", "aiohttp", "pydantic")
 CONSOLE = Console(width=120, highlight=False)
@@ -93,6 +93,24 @@ def cluster(jobs: tuple[int, ...], nodes: int, idle_seconds: int) -> None:
     show(f"TrainingJobs of one shape on {nodes} nodes of 8 GPUs, seconds (goals: 1.3, p99 1.5)", header, tables.runs)
     show("Requests of the operator", ("WHEN", "WHAT", "COUNT", "PER JOB"), tables.requests)
     show("The operator's process (goal: 300 MB)", ("WHEN", "RSS MB", "PEAK MB", "CPU SECONDS"), tables.process)
+
+
+@bench.command()
+@click.option("--seeds", default=20, show_default=True, help="Clusters of each size and kind.")
+@click.option("--largest", default=100_000, show_default=True, help="Accelerators of the largest.")
+@click.option("--plot", type=click.Path(dir_okay=False, writable=True), help="Where to draw how time grows.")
+def optimizer(seeds: int, largest: int, plot: str | None) -> None:
+    """Seconds and gap of solve() alone. Not one of the parts that run without a name."""
+    found = list(optimizing.cases(seeds, largest))
+    header = (
+        "ACCELERATORS / JOBS", "COLD", "GOAL", "WARM", "GOAL", "GAP", "GAP TO ALL", "NOT OPTIMAL", "SHORT, UNPLACED",
+        "ALL COLUMNS: HIGHS / CBC",
+    )  # fmt: skip
+    title = f"solve() on {seeds} clusters of each kind: median (worst) in seconds, worst gap (goal 0.1 %)"
+    show(title, header, list(optimizing.rows(found)))
+    show("Peak memory (goal 400), MB", ("PROCESS", "SOLVER"), [optimizing.peak_mb()])
+    if plot:
+        optimizing.plot(found, plot)
 
 
 @bench.command(name="scheduling")

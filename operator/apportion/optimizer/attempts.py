@@ -41,15 +41,19 @@ class Attempt:
 
     @property
     def rank(self) -> tuple[float, ...]:
-        """Greater for the better of two: promises kept, then admissions class by class from the highest, then value."""
+        """Greater for the better of two: promises kept, then class by class from the highest the admissions
+        of incumbents and of all, then value."""
         columns, groups = self.problem.options.columns, self.problem.options.groups
         kept = np.bincount(columns.group, self.assignment.x * (columns.reduced <= 0), minlength=len(groups))
         promises = np.array([group.keeps > 0 for group in groups], dtype=np.bool_)
         worth = self._given * np.array([group.worth / group.weight for group in groups])
         priority = np.array([group.like.priority for group in groups], dtype=np.int64)
-        classes = sorted({*priority.tolist()}, reverse=True)
-        admitted = (round(float(worth[priority == rank].sum()), 9) for rank in classes)
-        return (float(kept @ promises), *admitted, self.value)
+        incumbent = np.array([group.current.replicas > 0 for group in groups], dtype=np.bool_)
+        ranks: list[float] = [float(kept @ promises)]
+        for rank in sorted({*priority.tolist()}, reverse=True):
+            mine = priority == rank
+            ranks += [round(float(worth[mine & incumbent].sum()), 9), round(float(worth[mine].sum()), 9)]
+        return (*ranks, self.value)
 
     @property
     def complete(self) -> bool:

@@ -50,7 +50,7 @@ class Staying:
             before.append(self.free[held.rows] + had[held.rows])
             after.append(before[-1] - held.amounts)
             had[whole.rows] = 0
-        self._nodes = np.concatenate([empty[:, 0].astype(np.int64), *(held.rows for held, _ in holds)])
+        self._nodes = np.concatenate([np.zeros(0, dtype=np.int64), *(held.rows for held, _ in holds)])
         self._hold = np.repeat(np.arange(len(holds)), [len(held.rows) for held, _ in holds])
         self._before, self._after = np.concatenate(before), np.concatenate(after)
         self._known: dict[Shape, Floats] = {}

@@ -76,7 +76,7 @@ class Options:
     """What the program chooses from. `masks[group][flavor]`: the node classes that its pods may use.
 
     stays: the pods that stay with an option, and of which group. By node of the cells and resource: `room` for all
-    these jobs, and what of it is `free` if they keep what they have.
+    these jobs, and what of it is `free` if they keep what they have. allowed: the columns that may be used at all.
     """
 
     groups: tuple[Group, ...]
@@ -85,6 +85,7 @@ class Options:
     stays: tuple[tuple[int, Held], ...]
     room: Ints
     free: Ints
+    allowed: Bools
     warnings: tuple[str, ...] = ()
 
 
@@ -108,9 +109,10 @@ def options(snapshot: Snapshot, policy: Policy, ground: Ground, room: Ints, jobs
         if rates.warning:
             warnings.append(rates.warning)
         draft.add(group, terms, rates)
+    columns = draft.columns()
     return Options(
-        tuple(draft.groups), draft.columns(), tuple(draft.masks), tuple(draft.stays), room, standing.free,
-        tuple(warnings),
+        tuple(draft.groups), columns, tuple(draft.masks), tuple(draft.stays), room, standing.free,
+        np.ones(len(columns), dtype=np.bool_), tuple(warnings),
     )  # fmt: skip
 
 
@@ -124,20 +126,25 @@ def loosened(found: Options) -> Options:
 
 
 def stood(found: Options, ground: Ground, columns: Mapping[JobKey, int]) -> Options:
-    """The same, counted from where these columns (by job; below 0: nothing) leave everybody's pods."""
+    """The options counted from where these columns leave everybody's pods (by job; below 0: nothing).
+
+    allowed: those with which exactly these pods stay; for them rows of capacity are exact.
+    """
     stay, free = found.columns.stay, found.room.copy()
-    groups = []
-    for group in found.groups:
+    groups, allowed = [], np.zeros(len(stay), dtype=np.bool_)
+    for at, group in enumerate(found.groups):
+        mine = np.arange(found.columns.start[at], found.columns.start[at + 1])
         whole = None
         for job in group.members:
             column = columns[job.key]
-            held = ground.nothing
-            if column >= 0 and stay[column] >= 0:
-                held = ground.held(job, group.current.flavor, int(found.columns.replicas[column]))
-            free[held.rows] -= held.amounts
-            whole = whole or held
+            kept = int(stay[column]) if column >= 0 else -1
+            allowed[mine[stay[mine] == kept]] = True
+            held = ground.held(job, group.current.flavor, int(found.columns.replicas[column])) if kept >= 0 else None
+            whole = whole or held or ground.nothing
+            if held is not None:
+                free[held.rows] -= held.amounts
         groups.append(replace(group, whole=whole if group.whole is not None else None))
-    return replace(found, groups=tuple(groups), free=free)
+    return replace(found, groups=tuple(groups), free=free, allowed=allowed)
 
 
 @dataclass

@@ -36,12 +36,13 @@ class Problem:
         return replace(self, rows=self.rows.first(count), must=np.where(promises, self.must, 0))
 
     def on(self, options: Options, limits: Rows, count: int) -> "Problem":
-        """The problem with other options of equal columns and their rows, instead of its first `count` rows."""
+        """The problem with other options of equal columns, all allowed, and their rows for its first `count`."""
         draft = Draft(limits)
         for at in range(count, len(self.rows)):
             mine = self.rows.row == at
             draft.add(self.rows.names[at], self.rows.column[mine], self.rows.entry[mine], float(self.rows.right[at]))
-        return replace(self, options=options, rows=draft.rows())
+        offered = self.offered | (options.columns.reduced <= 0)
+        return replace(self, options=options, rows=draft.rows(), offered=offered)
 
     def load(self, x: Floats) -> Floats:
         """A x, by row."""

@@ -35,8 +35,15 @@ class Assignment:
     resolved: bool
 
 
+def trimmed(repair: "Repair", x: Floats) -> Assignment:
+    """An assignment whose pods all place on paper; what then stays idle is not filled."""
+    wanted = repair.assign(x)
+    assigned, placer = repair.cut(*repair.returned(wanted, repair.place(wanted)))
+    return Assignment(assigned, repair.counts(assigned), tuple(sorted(placer.unplaced)), resolved=False)
+
+
 def repaired(repair: "Repair", x: Floats, solvers: Solvers, best: Shared, gap: float) -> Assignment:
-    """An assignment whose pods all place on paper, as far as they are new."""
+    """An assignment whose pods all place on paper, as far as they are new, and that leaves nothing useful idle."""
     problem = repair.problem
     assigned = repair.assign(x)
     placer = repair.place(assigned)
@@ -271,8 +278,19 @@ class Repair:
         """Places all again, after these steps: (job, its column before). That might put pods elsewhere and fail: the
         last step is given back until it does not."""
         placer = self.place(assigned)
-        while taken and self.failed(assigned, placer):
-            key, column = taken.pop()
-            assigned[key] = column
-            placer = self.place(assigned)
-        return placer
+        if not self.failed(assigned, placer):
+            return placer
+        # The most steps that place, by halving: each trial places everything.
+        low, high = 0, len(taken)
+        while low + 1 < high:
+            middle = (low + high) // 2
+            if self.failed(tried := self._without(assigned, taken[middle:]), self.place(tried)):
+                high = middle
+            else:
+                low = middle
+        assigned.update(self._without(assigned, taken[low:]))
+        del taken[low:]
+        return self.place(assigned)
+
+    def _without(self, assigned: dict[JobKey, int], taken: list[tuple[JobKey, int]]) -> dict[JobKey, int]:
+        return assigned | dict(reversed(taken))

@@ -20,7 +20,7 @@ from apportion.optimizer.limits import limits
 from apportion.optimizer.options import Floats, Options, loosened, options, promised, stood
 from apportion.optimizer.packing import Placer
 from apportion.optimizer.problem import Problem
-from apportion.optimizer.repair import Repair, repaired
+from apportion.optimizer.repair import Repair, repaired, trimmed
 from apportion.optimizer.rows import Rows
 from apportion.optimizer.sharing import Shared, Target, nearest_to_current, priced, shared
 from apportion.optimizer.solving import Solvers
@@ -28,7 +28,7 @@ from apportion.optimizer.stages import staged
 from apportion.optimizer.staying import Ground
 from apportion.optimizer.value import terms_of
 
-MOST_TO_TRY_TWICE = 1000  # columns of a program that is also solved as if pods could move inside a flavor
+MOST_TO_TRY_OFTEN = 1000  # columns of a program that takes next to no time
 PROMISE = 100.0  # what a promise weighs in a relaxation, in units of the most valuable option
 NEXT_TO_NOTHING = 1e-6  # of a job: rounding of a relaxation
 
@@ -96,29 +96,30 @@ class Round:
         self.sizes = np.array([group.size for group in self.found.groups], dtype=np.int64)
 
     def plan(self) -> Plan:
-        """From where everybody is to where a first plan puts them, and from there once more; the better one counts.
+        """First who stays where, then the best with those in their places.
 
-        Rows count what each job alone leaves behind, not what several leave together (footprints.py). So a program is
-        also made as if all pods could move, where it is small, and where a higher class would otherwise wait.
+        Rows count what each job alone leaves behind, not what several leave together (footprints.py). So who stays
+        where is found in two steps, the second counted from what the first leaves; with that settled rows are exact. A
+        small program is tried in more ways, and one where a higher class would wait also as if all pods could move.
         """
         aim = Aim(max(0.0, self.policy.solver.gap), self.snapshot.prices)
+        small = len(self.found.columns) <= MOST_TO_TRY_OFTEN
+        first = self.attempted(self.found, self.limits, replace(aim, rough=bool(self.found.stays) and not small))
         if not self.found.stays:
-            attempt = self.attempted(self.found, self.limits, aim)
-            return self.plan_of(attempt, attempt.bound)
-        small = len(self.found.columns) <= MOST_TO_TRY_TWICE
-        attempt = self.attempted(self.found, self.limits, replace(aim, rough=not small))
-        bound = self.bound(attempt)
-        tried = [attempt]
-        if not (small and self._proved(attempt, bound)):
-            tried.append(self._again(attempt))
-        best = max(tried, key=lambda one: one.rank)
-        if (small or best.outranked) and not self._proved(best, bound):
-            tried += [other := self.attempted(*self.loose, aim), self._again(other)]
-            best = max(tried, key=lambda one: one.rank)
-            reached = other.problem.keeps_to(best.assignment.x)
-            bound = min(self.bound(best), other.bound if reached else np.inf)
-        elif best is not attempt:
-            bound = self.bound(best)
+            return self.plan_of(first, first.bound)
+        if small and self._proved(first, bound := self.bound(first)):
+            return self.plan_of(first, bound, first.bound_staying(self.ground))
+        second = self._from(first, rough=True)
+        tried = [first, second, self._from(second)]
+        if small:
+            tried.append(self._from(first))
+        best, other = max(tried, key=lambda one: one.rank), None
+        if (small or best.outranked) and not self._proved(best, self.bound(best)):
+            other = self.attempted(*self.loose, aim)
+            best = max(best, other, self._from(other), key=lambda one: one.rank)
+        bound = self.bound(best)
+        if other is not None and other.problem.keeps_to(best.assignment.x):
+            bound = min(bound, other.bound)
         return self.plan_of(best, bound, best.bound_staying(self.ground))
 
     def _proved(self, attempt: Attempt, bound: float) -> bool:
@@ -126,11 +127,13 @@ class Round:
         target = Target(max(0.0, self.policy.solver.gap), admission_constant(attempt.problem))
         return attempt.complete and target.reached(attempt.value, bound)
 
-    def _again(self, attempt: Attempt) -> Attempt:
-        """The program counted from where this attempt leaves everybody's pods."""
+    def _from(self, attempt: Attempt, rough: bool = False) -> Attempt:
+        """The program counted from where this attempt leaves all pods; not rough: with those in their places."""
         found = stood(self.found, self.ground, attempt.assignment.columns)
+        if rough:
+            found = replace(found, allowed=self.found.allowed)
         rows = limits(self.snapshot, found, self.ground.cells)
-        return self.attempted(found, rows, Aim(max(0.0, self.policy.solver.gap), attempt.prices))
+        return self.attempted(found, rows, Aim(max(0.0, self.policy.solver.gap), attempt.prices, rough))
 
     @cached_property
     def loose(self) -> tuple[Options, Rows]:
@@ -142,13 +145,14 @@ class Round:
 
     def attempted(self, found: Options, rows: Rows, aim: Aim) -> Attempt:
         """The program over these rows, solved as far as it is aimed at, and placed."""
-        problem, start = staged(found, rows, self.solvers, None if aim.rough else aim.gap)
+        problem, start = staged(found, rows, self.solvers, aim.gap, aim.rough)
         constant = admission_constant(problem)
         target = Target(aim.gap, constant, _by_row(problem, aim.prices), aim.rough)
         best = shared(problem, start, self.solvers, target)
         given_up = max(0.0, self.policy.stability.fewest_moves_within) * abs(best.value - constant)
         x = nearest_to_current(problem, best, self.solvers, given_up)
-        assignment = repaired(Repair(self.snapshot, self.ground, problem), x, self.solvers, best, aim.gap)
+        repair = Repair(self.snapshot, self.ground, problem)
+        assignment = trimmed(repair, x) if aim.rough else repaired(repair, x, self.solvers, best, aim.gap)
         bound = best.bound
         if not problem.keeps_to(assignment.x):
             # Nodes could not hold what the stages had counted on: the best plan need not reach it either.
@@ -162,7 +166,7 @@ class Round:
         if not problem.keeps_to(attempt.assignment.x):
             problem = problem.unstaged(len(rows))
         start = _by_row(problem, attempt.prices)
-        if len(self.found.columns) > MOST_TO_TRY_TWICE:
+        if len(self.found.columns) > MOST_TO_TRY_OFTEN:
             return problem.bound(smoothed_prices(problem, start))
         target = Target(max(0.0, self.policy.solver.gap), admission_constant(problem), start)
         return priced(problem, attempt.assignment.x, self.solvers, target).bound

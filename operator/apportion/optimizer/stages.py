@@ -21,12 +21,12 @@ SENIORITY = 1e-4  # of B: of equals the younger admission gives way
 ROUNDING = 1e-7
 
 
-def staged(options: Options, rows: Rows, solvers: Solvers, gap: float | None) -> tuple[Problem, Floats]:
+def staged(options: Options, rows: Rows, solvers: Solvers, gap: float, rough: bool = False) -> tuple[Problem, Floats]:
     """The problem with all that the stages settled, and an x that keeps to it (everybody at a smallest option).
 
-    gap None: admissions go by rank alone, without a program.
+    rough: admissions as the relaxation rounds, without an integer program.
     """
-    stages = _Stages(options, rows, solvers, gap)
+    stages = _Stages(options, rows, solvers, Target(gap, 0.0, rough=rough))
     stages.promises()
     for priority in sorted({group.like.priority for group in options.groups}, reverse=True):
         members = [at for at, group in enumerate(options.groups) if group.like.priority == priority]
@@ -38,17 +38,19 @@ def staged(options: Options, rows: Rows, solvers: Solvers, gap: float | None) ->
 
 def promised(options: Options, rows: Rows, solvers: Solvers, gap: float) -> tuple[Problem, Floats]:
     """As `staged`, but only promises are kept; nobody else has anything yet."""
-    stages = _Stages(options, rows, solvers, gap)
+    stages = _Stages(options, rows, solvers, Target(gap, 0.0))
     stages.promises()
     return stages.problem, stages.x
 
 
 class _Stages:
-    def __init__(self, options: Options, rows: Rows, solvers: Solvers, gap: float | None) -> None:
+    def __init__(self, options: Options, rows: Rows, solvers: Solvers, target: Target) -> None:
         sizes = np.array([group.size for group in options.groups], dtype=np.int64)
-        self.problem = Problem(options, rows, sizes, np.zeros_like(sizes), options.columns.reduced <= 0)
+        self.problem = Problem(
+            options, rows, sizes, np.zeros_like(sizes), (options.columns.reduced <= 0) & options.allowed
+        )
         self.x: Floats = np.zeros(len(options.columns))
-        self._options, self._solvers, self._gap = options, solvers, gap
+        self._options, self._solvers, self._target = options, solvers, target
         self._priority = np.array([group.like.priority for group in options.groups], dtype=np.int64)
         self._choices = self._smallest()
         self._seen: set[int] = set()
@@ -58,13 +60,16 @@ class _Stages:
         must = [at for at, group in enumerate(self._options.groups) if group.keeps > 0]
         if not must:
             return
+        # Whose pods stay take what only they can have; the others find room among the rest.
+        stay = self._options.columns.stay
+        must.sort(key=lambda at: not any(stay[column] >= 0 for column in self._choices.get(at, ())))
         self._seen.update(must)
         self.x, complete = admitted(self.problem, self.x, must, self._choices)
         if complete:
             self._settle(must)
             return
         columns = self._options.columns
-        promised = np.isin(columns.group, must)
+        promised = np.isin(columns.group, must) & self._options.allowed
         self.problem = replace(self.problem, offered=promised)
         worth = 1.0 - REDUCED_LOSS * columns.reduced
         everything = {at: np.flatnonzero(columns.group == at)[np.argsort(columns.reduced[columns.group == at],
@@ -74,11 +79,11 @@ class _Stages:
         for priority in sorted(set(self._priority[must].tolist()), reverse=True):
             mine = promised & (self._priority[columns.group] == priority)
             found = self._solvers.solve(
-                self.problem, np.flatnonzero(promised), np.where(mine, worth, 0.0), gap=self._gap or 0.0
+                self.problem, np.flatnonzero(promised), np.where(mine, worth, 0.0), gap=self._target.gap
             )
             if found is not None and worth[mine] @ found.x[mine] >= worth[mine] @ self.x[mine] - ROUNDING:
                 self.x = found.x
-            here = np.flatnonzero(mine)
+            here = np.flatnonzero(np.isin(columns.group, must) & (self._priority[columns.group] == priority))
             self._hold(f"promises/{priority}", here, worth[here])
         self._keep_what_is_left(must)
 
@@ -88,7 +93,7 @@ class _Stages:
         given = np.bincount(columns.group, self.x, minlength=len(self.problem.size)).astype(np.int64)
         lost = np.bincount(columns.group, self.x * columns.reduced, minlength=len(given)) > ROUNDING
         lost |= given < self.problem.size
-        offered = (columns.reduced <= 0) | lost[columns.group]
+        offered = ((columns.reduced <= 0) | lost[columns.group]) & self._options.allowed
         bound = self.problem.must.copy()
         bound[must] = given[must]
         self.problem = replace(self.problem, offered=offered, must=bound)
@@ -108,7 +113,7 @@ class _Stages:
             else sorted(open_, key=lambda at: (-groups[at].worth / groups[at].weight / max(1, self._least(at)), at))
         )
         self.x, complete = admitted(self.problem, self.x, order, self._choices)
-        if not complete and self._gap is not None:
+        if not complete:
             worth = np.zeros(len(columns))
             for rank, at in enumerate(open_):
                 earlier = 1.0 - SENIORITY * rank / len(open_) if kind == "incumbents" else 1.0
@@ -116,7 +121,9 @@ class _Stages:
             smallest = self.x > 0
             smallest[[column for at in self._seen for column in self._choices.get(at, [])]] = True
             problem = self.problem.worth(worth, smallest & self.problem.offered)
-            self.x = shared(problem, self.x, self._solvers, Target(self._gap, 0.0)).x
+            found = shared(problem, self.x, self._solvers, self._target)
+            if problem.keeps_to(found.x) and worth @ found.x >= worth @ self.x:
+                self.x = found.x
         self._hold_by_queue(open_, kind)
 
     def _hold_by_queue(self, open_: list[int], kind: str) -> None:
@@ -128,7 +135,7 @@ class _Stages:
             if all(given[at] == self.problem.size[at] for at in mine):
                 self._settle(mine)
                 continue
-            here = np.flatnonzero(np.isin(columns.group, mine) & self.problem.offered)
+            here = np.flatnonzero(np.isin(columns.group, mine))
             worth = np.array([group.worth / group.weight for group in groups])[columns.group[here]]
             if kind == "incumbents":
                 rank = {at: 1.0 - SENIORITY * number / len(open_) for number, at in enumerate(open_)}
