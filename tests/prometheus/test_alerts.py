@@ -6,10 +6,10 @@ import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 from integration.cluster import Cluster
+from integration.operator_process import Operator
 from prometheus.server import ROOT, Prometheus
 
 
@@ -62,7 +62,7 @@ async def test_rounds_that_hang_are_told_until_they_end(cluster: Cluster, watche
 
 async def test_a_solver_that_dies_is_told_until_it_lives(cluster: Cluster, watcher: Prometheus) -> None:
     await cluster.nodes(4)
-    with workers_killed(cluster.operator.pid):
+    with workers_killed(cluster.operator):
         for number in range(1, 30):
             if "ApportionSolverFallback" in await watcher.firing():
                 break
@@ -101,17 +101,15 @@ async def looked_at(cluster: Cluster, node: str) -> AsyncIterator[None]:
 
 
 @contextlib.contextmanager
-def workers_killed(operator: int) -> Iterator[None]:
+def workers_killed(operator: Operator) -> Iterator[None]:
     """kill -9 of every solver process of an operator as soon as it is seen."""
     enough = threading.Event()
 
     def kill() -> None:
         while not enough.wait(0.01):
-            for children in Path(f"/proc/{operator}/task").glob("*/children"):
-                with contextlib.suppress(OSError):
-                    for pid in children.read_text().split():
-                        if b"apportion.optimizer.worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                            os.kill(int(pid), signal.SIGKILL)
+            for pid in operator.solvers():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     thread = threading.Thread(target=kill)
     thread.start()
