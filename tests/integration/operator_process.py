@@ -129,6 +129,17 @@ async def is_ready(operator: Operator, seconds: float = 40) -> None:
     await until(answers, "the operator is ready", seconds, operator.log)
 
 
+async def unready(operator: Operator, *parts: str) -> str:
+    """Wait until readiness is refused with a sentence that has all the parts."""
+
+    async def said() -> str | None:
+        assert operator.alive, operator.log()
+        status, body = await operator.get("/readyz")
+        return body if status == 503 and all(part in body for part in parts) else None
+
+    return str(await until(said, f"unready, and says {parts}", 30, operator.log))
+
+
 async def leads(operator: Operator, value: float = 1.0) -> bool:
     """Whether it holds the Lease, as its metrics say; with value 0 whether they say that it does not."""
     return (await operator.metrics()).get("apportion_leader") == value

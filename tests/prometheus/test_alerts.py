@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+from fault_proxy import Fault
 from integration.cluster import Cluster
 from integration.operator_process import Operator
 from prometheus.server import ROOT, Prometheus
@@ -80,6 +81,18 @@ async def test_an_operator_that_stands_still_is_told_until_it_goes_on(cluster: C
     assert alert["labels"]["severity"] == "critical"
     cluster.operator.thaw()
     await watcher.calms("ApportionDown")
+
+
+async def test_watches_that_are_refused_are_told_until_they_are_not(cluster: Cluster, watcher: Prometheus) -> None:
+    wire = cluster.plane.wire
+    cluster.plane.do(lambda: wire.rules.append(Fault(method="GET", path="/nodes.*watch=true", status=403)))
+    cluster.plane.do(wire.cut_watches)
+    alert = await watcher.fires("ApportionUnwatched")
+    assert alert["labels"]["resource"] == "nodes"
+    assert (ROOT / alert["annotations"]["runbook_url"]).is_file()
+    assert "ApportionSnapshotStale" not in await watcher.firing(), "LISTs stand in"
+    cluster.plane.do(wire.rules.clear)
+    await watcher.calms("ApportionUnwatched")
 
 
 @contextlib.asynccontextmanager
