@@ -59,6 +59,11 @@ def flavor_of(deployment: Obj) -> str:
     return str(deployment["metadata"].get("annotations", {}).get(FLAVOR, ""))
 
 
+def round_of(job: Obj) -> int:
+    """In which its grant was decided; 0 of a job that has none, or is gone."""
+    return int(((job or {}).get("status", {}).get("admission") or {}).get("round", 0))
+
+
 def step_of(old: Grant, new: Grant) -> str:
     if not old.replicas or not new.replicas:
         return "admitted" if new.replicas else "evicted"
@@ -88,11 +93,15 @@ class Checker:
         """How often a job was admitted, grown, shrunk, moved or lost everything."""
         self.rounds: set[int] = set()
         """Those that changed a grant."""
+        self.before_round: list[Obj] = []
+        """All objects as they were before the newest round wrote its first grant: it saw them so, or nearly so."""
         self._told: deque[Change] = deque(maxlen=TOLD_CHANGES)
         self._room = Recent[dict[str, int]](lag_seconds, {})
         self._queues = Recent[quotas.Queues](lag_seconds, {})
 
     def see(self, change: Change) -> None:
+        if change.kind == "TrainingJob" and round_of(change.obj) > max(self.rounds, default=0):
+            self.before_round = list(self.world.dump())
         before = self.world.apply(change)
         self._told.append(change)
         if change.kind in ("Node", "Pod"):
@@ -121,7 +130,7 @@ class Checker:
         if new == old:
             return
         self.steps[step_of(old, new)] += 1
-        self.rounds.add(job.get("status", {}).get("admission", {}).get("round", 0))
+        self.rounds.add(round_of(job))
         spec = self.world.spec_decided_on(job)
         if 0 < new.replicas < spec.get("minReplicas", 1):
             yield f"granted {new.replicas}, below the gang of {spec['minReplicas']}"

@@ -1,13 +1,15 @@
 """A soak: turn after turn people act and a fault strikes; then all must come to rest, with no rule broken till then."""
 
 import asyncio
+import json
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 
-from controlplane.history import is_ready, summary
+from controlplane.history import Obj, is_ready, summary
 from controlplane.scene import CHART_LEASE_SECONDS, Scene
 from soak.kubelets import report_again
 from soak.people import People
@@ -24,7 +26,20 @@ Say = Callable[[str], None]
 
 
 class Broken(Exception):
-    """A rule was broken, or rest did not come. The message has the last changes."""
+    """A rule was broken, or rest did not come. The message has the last changes.
+
+    `saw`: all objects before the last round, as `apportion plan -f FILE --at TIME` takes them.
+    """
+
+    def __init__(self, told: str, saw: list[Obj]) -> None:
+        super().__init__(told)
+        self.saw = saw
+
+    def keep(self, folder: Path) -> Path:
+        """Write what was seen into a file there."""
+        path = folder / "before-the-last-round.json"
+        path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": self.saw}, indent=1))
+        return path
 
 
 @dataclass
@@ -92,7 +107,10 @@ async def _turn(people: People, weather: Weather, tally: Tally, say: Say) -> Non
         last = weather.scene.observer.checker.tail()
         told = "\n".join([*wrong, "--- not ready", *_unready(weather.scene), "--- last changes", *last])
         logs = "\n".join(f"--- operator\n{each.operator.log()[-3000:]}" for each in weather.scene.replicas)
-        raise Broken(f"seed {tally.seed}, turn {len(tally.rest_seconds)}: {fault}\n{told}\n{logs}")
+        checker = weather.scene.observer.checker
+        raise Broken(
+            f"seed {tally.seed}, turn {len(tally.rest_seconds)}: {fault}\n{told}\n{logs}", checker.before_round
+        )
 
 
 async def _acts(people: People, weather: Weather, tally: Tally) -> list[str]:

@@ -449,3 +449,18 @@ def test_job_that_waits_beside_room_for_it(history: History) -> None:
     history.queue("default", 8)
     history.job("b", 0, minReplicas=4, suspend=True)
     assert history.at_rest() == ""
+
+
+def test_what_a_round_saw_is_kept_as_it_was_before_its_first_grant() -> None:
+    """Its second grant, and a status of an earlier round that comes again, are none."""
+    history = History()
+    history.node("n")
+    for name in ("a", "b"):
+        history.job(name, 0)
+    for name in ("a", "b", "a"):
+        history.job(name, 2)
+
+    jobs = {obj["metadata"]["name"]: obj for obj in history.checker.before_round if obj["kind"] == "TrainingJob"}
+    assert ["admission" in job["status"] for job in jobs.values()] == [False, False]
+    assert {obj["kind"] for obj in history.checker.before_round} == {"Node", "TrainingJob"}
+    assert jobs["a"]["apiVersion"] == "apportion.dev/v1alpha1"
