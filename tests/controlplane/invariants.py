@@ -29,6 +29,8 @@ from controlplane.history import (
 
 LAG_SECONDS = 5.0
 TOLD_CHANGES = 40
+# Less than the operator waits for silence before a round.
+PAUSE_SECONDS = 0.1
 ENDED = ("Succeeded", "Failed")
 # A job loses its minimum for others, or its room is kept for it: room that is free a moment later is no contradiction.
 FOR_OTHERS = ("Preempted", "WaitingForRoom")
@@ -57,11 +59,6 @@ class Recent(Generic[Value]):
 def flavor_of(deployment: Obj) -> str:
     """The flavor of its last decision."""
     return str(deployment["metadata"].get("annotations", {}).get(FLAVOR, ""))
-
-
-def round_of(job: Obj) -> int:
-    """In which its grant was decided; 0 of a job that has none, or is gone."""
-    return int(((job or {}).get("status", {}).get("admission") or {}).get("round", 0))
 
 
 def step_of(old: Grant, new: Grant) -> str:
@@ -94,14 +91,15 @@ class Checker:
         self.rounds: set[int] = set()
         """Those that changed a grant."""
         self.before_round: list[Obj] = []
-        """All objects as they were before the newest round wrote its first grant: it saw them so, or nearly so."""
+        """All objects as they were before the first grant of the newest round, or of the first that broke a rule: it
+        saw them so, or nearly so."""
+        self._granted_at = float("-inf")
         self._told: deque[Change] = deque(maxlen=TOLD_CHANGES)
         self._room = Recent[dict[str, int]](lag_seconds, {})
         self._queues = Recent[quotas.Queues](lag_seconds, {})
 
     def see(self, change: Change) -> None:
-        if change.kind == "TrainingJob" and round_of(change.obj) > max(self.rounds, default=0):
-            self.before_round = list(self.world.dump())
+        self._keep(change)
         before = self.world.apply(change)
         self._told.append(change)
         if change.kind in ("Node", "Pod"):
@@ -114,6 +112,20 @@ class Checker:
             self._say(change, self._of_job(before, change.obj, change.at))
         if change.kind == "Deployment":
             self._say(change, self._of_deployment(before, change.obj, change.at))
+
+    def _keep(self, change: Change) -> None:
+        """The grants of one round are written together, and between two rounds is a pause."""
+        known = self.world.of(change.kind).get(change.name)
+        if (
+            change.kind != "TrainingJob"
+            or change.obj is None
+            or known is None
+            or grant_of(known) == grant_of(change.obj)
+        ):
+            return
+        if change.at - self._granted_at > PAUSE_SECONDS and not self.violations:
+            self.before_round = list(self.world.dump())
+        self._granted_at = change.at
 
     def tail(self) -> list[str]:
         """The last changes."""
@@ -130,7 +142,7 @@ class Checker:
         if new == old:
             return
         self.steps[step_of(old, new)] += 1
-        self.rounds.add(round_of(job))
+        self.rounds.add(job.get("status", {}).get("admission", {}).get("round", 0))
         spec = self.world.spec_decided_on(job)
         if 0 < new.replicas < spec.get("minReplicas", 1):
             yield f"granted {new.replicas}, below the gang of {spec['minReplicas']}"
