@@ -138,7 +138,7 @@ class Allocator:
         self._last = (snapshot, policy)
         self._look_again(decision.recheck_after)
         self._mend(done)
-        self.dirty.cost = times.snapshot + times.decide
+        self.dirty.took(times.snapshot + times.decide)
         self.events.post(transitions(decision, before), before, snapshot.now)
         self._log(decision, done, times)
 
