@@ -21,6 +21,7 @@ QUIET_SECONDS = 1.0
 LOOK_SECONDS = 0.2
 # Of a kubelet between two reports.
 KUBELETS_SECONDS = 10.0
+TOLD_AFTER_SECONDS = 20.0
 NODES_OF_A_FLAVOR = 6
 Say = Callable[[str], None]
 
@@ -99,7 +100,7 @@ async def _turn(people: People, weather: Weather, tally: Tally, say: Say) -> Non
     tally.faults[fault] += 1
     done = await acts
     struck = time.monotonic()
-    wrong = await _rest(weather.scene)
+    wrong = await _rest(weather.scene, say)
     took = time.monotonic() - struck
     tally.rest_seconds.append(took)
     say(f"{fault}; meanwhile {', '.join(done)}; at rest after {took:.1f} s")
@@ -124,9 +125,10 @@ async def _acts(people: People, weather: Weather, tally: Tally) -> list[str]:
     return done
 
 
-async def _rest(scene: Scene) -> list[str]:
+async def _rest(scene: Scene, say: Say) -> list[str]:
     """Wait until all has been at rest for a moment; else what is still wrong. A violation is told at once."""
     began = quiet_since = time.monotonic()
+    told = False
     while True:
         broken = await scene.observer.judge()
         wrong = broken or await scene.observer.at_rest()
@@ -134,6 +136,9 @@ async def _rest(scene: Scene) -> list[str]:
         quiet_since = now if wrong else quiet_since
         if broken or now - quiet_since >= QUIET_SECONDS or now - began > LONGEST_TO_REST_SECONDS:
             return wrong
+        if wrong and not told and now - began > TOLD_AFTER_SECONDS:
+            say(f"  not at rest after {TOLD_AFTER_SECONDS:.0f} s: {'; '.join(wrong)}")
+            told = True
         if now - began > KUBELETS_SECONDS:
             await report_again(scene)
         await asyncio.sleep(LOOK_SECONDS)
