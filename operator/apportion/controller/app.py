@@ -12,13 +12,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from apportion.config import Settings
 from apportion.controller.allocator import Allocator
 from apportion.controller.probes import Probes
+from apportion.controller.rehearsal import rehearse
 from apportion.controller.watches import watch
 from apportion.kube import kinds
 from apportion.kube.client import Api, NoConfiguration, Refused, Unreachable, connect
 from apportion.kube.lease import Election
 from apportion.kube.preflight import problems
 from apportion.metrics import Metrics
-from apportion.optimizer import warm
 
 log = logging.getLogger("apportion")
 
@@ -59,12 +59,13 @@ class Operator:
             await self.probes.stop()
 
     async def _work(self) -> None:
+        rehearsed = asyncio.create_task(asyncio.to_thread(rehearse))
         async with await self._connected() as api:
             await self._checked(api)
             leads = self._elected(api)
             self.allocator = Allocator(api, self.settings, self.metrics, leads)
             await self._listed(self.allocator)
-            await asyncio.to_thread(warm)
+            await rehearsed
             self.problem = ""
             try:
                 async with asyncio.TaskGroup() as tasks:
