@@ -1,4 +1,4 @@
-"""The first decision of a process takes 0.4 s longer than any other: it imports what it needs, and starts the solver."""
+"""The first decision of a process takes 0.4 s longer than any other: it imports what it needs, and starts a solver."""
 
 import logging
 
