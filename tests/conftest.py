@@ -16,6 +16,8 @@ from tools import missing
 
 PLANE_TESTS = re.compile(r"^tests/(controlplane|image)/|\[real(-[^]]*)?\]$")
 """Those of these folders, and those of others that are for the sandbox and for the real control plane."""
+SHAKEN = re.compile(r"^tests/controlplane/test_(faults|soak)\.py")
+"""Those that stop parts of a control plane, and so have another one for themselves."""
 # Tests wait for pods to leave a node that is not ready.
 OPTIONS = Options(not_ready_seconds=1)
 
@@ -42,13 +44,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 class OnePlane(LoadScopeScheduling):  # type: ignore[misc]
-    """Each test goes to the worker that is free, but those on the real control plane all to one.
+    """Each test goes to the worker that is free, but those on the same real control plane all to one.
 
-    A plane takes 0.7 GB and a core for seconds, so there shall not be one in each worker. The mark xdist_group would
-    say the same, but with pytest 9.2 pytest-xdist 3.8 ignores it (issue 1386 of pytest-xdist).
+    A plane takes 0.7 GB and a core for seconds, so there shall not be one of each in each worker. Both go first, as
+    they have the most tests, and each to a worker of its own: none of the long ones is left for the end. The mark
+    xdist_group would say the same, but with pytest 9.2 pytest-xdist 3.8 ignores it (issue 1386 of pytest-xdist).
     """
 
     def _split_scope(self, nodeid: str) -> str:
+        if SHAKEN.search(nodeid):
+            return "the shaken control plane"
         return "the real control plane" if PLANE_TESTS.search(nodeid) else nodeid
 
 

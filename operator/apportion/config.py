@@ -42,7 +42,8 @@ class Settings:
     """... or this long after the first change."""
 
     audit_seconds: float = 45.0
-    """Between two full LISTs: after a 410 a watch says nothing of objects that vanished."""
+    """Between two LISTs of what is not watched, or of which a watch that began anew may not have told what vanished.
+    What is not watched for longer makes this replica unready."""
 
     stale_seconds: float = 150.0
-    """A snapshot that was not confirmed for so long decides nothing."""
+    """Where neither watches nor LISTs have told for so long what became of the cluster, nothing is decided."""

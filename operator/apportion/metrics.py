@@ -70,7 +70,10 @@ class Metrics:
         self.queue_share = gauge(
             "queue_share_ratio", "A queue's part of all accelerators that are granted.", ("queue",)
         )
-        self.snapshot_age = gauge("snapshot_age_seconds", "Seconds since the last complete look at the cluster.")
+        self.snapshot_age = gauge(
+            "snapshot_age_seconds", "For how long neither watches nor LISTs have told what became of the cluster."
+        )
+        self.unwatched = gauge("unwatched_seconds", "For how long a resource has not been watched.", ("resource",))
         self.leader = gauge("leader", "1 while this process leads.")
         self.failures = counter("round_failures_total", "Rounds that decided nothing.", ("reason",))
         self.last_round = gauge("last_round_timestamp_seconds", "When the last round ended.")

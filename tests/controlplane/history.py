@@ -16,7 +16,13 @@ PRODUCT = "nvidia.com/gpu.product"
 FLAVOR = "apportion.dev/flavor"
 OPERATOR = "apportion"
 """The operator's field manager."""
-SHOWN = ("TrainingJob", "Deployment", "Pod", "Node", "Queue")
+VERSIONS = {
+    "TrainingJob": "apportion.dev/v1alpha1",
+    "Queue": "apportion.dev/v1alpha1",
+    "Deployment": "apps/v1",
+    "Pod": "v1",
+    "Node": "v1",
+}
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,13 @@ class World:
 
     def of(self, kind: str) -> dict[str, Obj]:
         return self.objects[kind]
+
+    def dump(self) -> Iterator[Obj]:
+        """As kubectl would write them into a file, but for managedFields. A LIST leaves out what all have in common."""
+        for kind, known in self.objects.items():
+            for obj in known.values():
+                meta = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
+                yield {**obj, "apiVersion": VERSIONS[kind], "kind": kind, "metadata": meta}
 
     # --- jobs --------------------------------------------------------------------------------------------------------
 

@@ -29,6 +29,8 @@ from controlplane.history import (
 
 LAG_SECONDS = 5.0
 TOLD_CHANGES = 40
+# Less than the operator waits for silence before a round.
+PAUSE_SECONDS = 0.1
 ENDED = ("Succeeded", "Failed")
 # A job loses its minimum for others, or its room is kept for it: room that is free a moment later is no contradiction.
 FOR_OTHERS = ("Preempted", "WaitingForRoom")
@@ -88,11 +90,16 @@ class Checker:
         """How often a job was admitted, grown, shrunk, moved or lost everything."""
         self.rounds: set[int] = set()
         """Those that changed a grant."""
+        self.before_round: list[Obj] = []
+        """All objects as they were before the first grant of the newest round, or of the first that broke a rule: it
+        saw them so, or nearly so."""
+        self._granted_at = float("-inf")
         self._told: deque[Change] = deque(maxlen=TOLD_CHANGES)
         self._room = Recent[dict[str, int]](lag_seconds, {})
         self._queues = Recent[quotas.Queues](lag_seconds, {})
 
     def see(self, change: Change) -> None:
+        self._keep(change)
         before = self.world.apply(change)
         self._told.append(change)
         if change.kind in ("Node", "Pod"):
@@ -105,6 +112,20 @@ class Checker:
             self._say(change, self._of_job(before, change.obj, change.at))
         if change.kind == "Deployment":
             self._say(change, self._of_deployment(before, change.obj, change.at))
+
+    def _keep(self, change: Change) -> None:
+        """The grants of one round are written together, and between two rounds is a pause."""
+        known = self.world.of(change.kind).get(change.name)
+        if (
+            change.kind != "TrainingJob"
+            or change.obj is None
+            or known is None
+            or grant_of(known) == grant_of(change.obj)
+        ):
+            return
+        if change.at - self._granted_at > PAUSE_SECONDS and not self.violations:
+            self.before_round = list(self.world.dump())
+        self._granted_at = change.at
 
     def tail(self) -> list[str]:
         """The last changes."""

@@ -1,5 +1,6 @@
 """An operator as a real process: started, killed, stopped and asked over its port."""
 
+import contextlib
 import os
 import re
 import secrets
@@ -12,6 +13,8 @@ from pathlib import Path
 import aiohttp
 
 from integration.waiting import until
+
+SOLVER = b"apportion.optimizer.worker"
 
 
 class Operator:
@@ -45,6 +48,16 @@ class Operator:
     @property
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
+
+    def solvers(self) -> list[int]:
+        """Its solver processes."""
+        found = []
+        for children in Path(f"/proc/{self.pid}/task").glob("*/children"):
+            # Threads and processes may end while they are looked at.
+            with contextlib.suppress(OSError):
+                numbers = [int(number) for number in children.read_text().split()]
+                found += [pid for pid in numbers if SOLVER in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return sorted(found)
 
     def log(self) -> str:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
@@ -114,6 +127,17 @@ async def is_ready(operator: Operator, seconds: float = 40) -> None:
         return (await operator.get("/readyz"))[0] == 200
 
     await until(answers, "the operator is ready", seconds, operator.log)
+
+
+async def unready(operator: Operator, *parts: str) -> str:
+    """Wait until readiness is refused with a sentence that has all the parts."""
+
+    async def said() -> str | None:
+        assert operator.alive, operator.log()
+        status, body = await operator.get("/readyz")
+        return body if status == 503 and all(part in body for part in parts) else None
+
+    return str(await until(said, f"unready, and says {parts}", 30, operator.log))
 
 
 async def leads(operator: Operator, value: float = 1.0) -> bool:

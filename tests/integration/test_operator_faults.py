@@ -11,7 +11,7 @@ from aiohttp import web
 
 from fault_proxy import Fault
 from integration.cluster import Cluster, operating
-from integration.operator_process import Operator, is_ready, leads
+from integration.operator_process import Operator, is_ready, leads, unready
 from integration.waiting import until
 
 WRITE = re.compile(r"/(trainingjobs|deployments|queues|allocationpolicies|pods)(/|\?|$)")
@@ -310,24 +310,56 @@ async def test_after_watches_were_cut_and_history_lost_what_vanished_unseen_is_f
         assert operator.alive
 
 
-async def test_watches_that_end_again_and_again_stop_nobody(own_cluster: Cluster) -> None:
-    """Each error ends kopf: it is started again, and the allocator goes on meanwhile."""
+async def test_what_vanished_while_history_was_lost_is_found_when_all_is_watched_again(own_cluster: Cluster) -> None:
+    """The watches begin anew in a moment, and kopf lists what is there, not what is gone."""
+    cluster = own_cluster
+    wire = cluster.plane.wire
+    await cluster.nodes(1, gpus=8)
+    async with operating(cluster, "--audit-seconds", "10") as operator:
+        await cluster.submit("job", (2, 2))
+        await cluster.submit("other", (1, 8))
+        await cluster.expect("other", phase="Running", granted=6)
+        cluster.plane.do(lambda: wire.rules.append(Fault(method="GET", path="/trainingjobs", drop=True)))
+        cluster.plane.do(wire.cut_watches)
+        await cluster.delete("TrainingJob", "job")
+        cluster.plane.forget_history()
+        cluster.plane.do(wire.rules.clear)
+
+        await cluster.expect("other", phase="Running", granted=8, seconds=40)
+        assert operator.alive
+
+
+async def test_watches_that_are_refused_for_good_stop_nobody_and_are_told(own_cluster: Cluster) -> None:
+    """Each refusal ends kopf: it is started again, and the allocator goes on meanwhile, by LISTs alone."""
     cluster = own_cluster
     await cluster.nodes(1, gpus=8)
     async with operating(cluster, "--audit-seconds", "2") as operator:
         await cluster.submit("job", (1, 4))
         await cluster.expect("job", phase="Running", granted=4)
-        rule = Fault(method="GET", path="watch=true", status=500, times=40)
+        rule = Fault(method="GET", path="/trainingjobs.*watch=true", status=403)
         cluster.plane.do(lambda: cluster.plane.wire.rules.append(rule))
         cluster.plane.do(cluster.plane.wire.cut_watches)
         await until(
             lambda: "watches:" in operator.log() or "watches failed" in operator.log(), "kopf ends", 40, operator.log
         )
-        for most in (2, 3, 4):
+        for most in (2, 3):
             await cluster.spec("job", maxReplicas=most)
             await cluster.expect("job", granted=most, deployment=most, seconds=40)
-        assert operator.alive
-        assert (await operator.get("/healthz"))[0] == 200
+        assert "403" in await unready(operator, "trainingjobs.apportion.dev are not watched")
+        assert (await operator.get("/healthz"))[0] == 200, "a restart would mend nothing"
+        assert not await unwatched(operator, 0.0)
+
+        cluster.plane.do(cluster.plane.wire.rules.clear)
+        await is_ready(operator)
+        await cluster.spec("job", maxReplicas=4)
+        await cluster.expect("job", granted=4, deployment=4)
+        await cluster.until(lambda: unwatched(operator, 0.0), "and it is measured")
+
+
+async def unwatched(operator: Operator, seconds: float) -> bool:
+    """Whether TrainingJobs have not been watched for so long, as its metrics say."""
+    series = 'apportion_unwatched_seconds{resource="trainingjobs.apportion.dev"}'
+    return (await operator.metrics()).get(series) == seconds
 
 
 async def test_an_operator_that_starts_late_decides_for_all_that_came_before(own_cluster: Cluster) -> None:

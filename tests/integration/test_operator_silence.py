@@ -1,7 +1,8 @@
 """When nothing is written: a quiet cluster, and changes that change nothing."""
 
-from integration.cluster import Cluster
+from integration.cluster import Cluster, operating
 from integration.manifests import SYSTEM, foreign_pod
+from integration.waiting import until
 
 
 async def test_a_quiet_cluster_sees_no_write_but_the_lease(cluster: Cluster) -> None:
@@ -22,6 +23,28 @@ async def test_a_quiet_cluster_sees_no_write_but_the_lease(cluster: Cluster) -> 
     await cluster.until(three_more_renewals, "the Lease is renewed")
 
     assert cluster.plane.writes()[start:] == []
+
+
+async def test_a_quiet_cluster_is_asked_for_nothing_but_the_lease(own_cluster: Cluster) -> None:
+    """What is watched need not be listed, and who holds the Lease need not read it."""
+    async with operating(own_cluster, "--audit-seconds", "1") as operator:
+        await own_cluster.nodes(1, gpus=8)
+        await own_cluster.submit("runs", (1, 6))
+        await own_cluster.expect("runs", phase="Running", granted=6)
+
+        async def asked_nothing_else() -> bool:
+            """Through three renewals, in three seconds in which LISTs could be due."""
+            start, renewals = len(own_cluster.plane.log()), await renewed(own_cluster)
+
+            async def three_more_renewals() -> bool:
+                return await renewed(own_cluster) > renewals + 3
+
+            await own_cluster.until(three_more_renewals, "the Lease is renewed")
+            asked[:] = [f"{seen.method} {seen.path}" for seen in own_cluster.plane.log()[start:]]
+            return all(each.startswith("PUT") and "/leases/" in each for each in asked)
+
+        asked: list[str] = []
+        await until(asked_nothing_else, "nothing else is asked for", 30, lambda: "\n".join(asked) + operator.log())
 
 
 async def renewed(cluster: Cluster) -> int:

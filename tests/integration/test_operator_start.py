@@ -7,19 +7,8 @@ from pathlib import Path
 
 from apportion.api.crds import crd_documents
 from integration.cluster import Cluster, operating
-from integration.operator_process import Operator, is_ready, leads
+from integration.operator_process import Operator, is_ready, leads, unready
 from integration.waiting import until
-
-
-async def unready(operator: Operator, *parts: str) -> str:
-    """Wait until readiness is refused with a sentence that has all the parts."""
-
-    async def said() -> str | None:
-        assert operator.alive, operator.log()
-        status, body = await operator.get("/readyz")
-        return body if status == 503 and all(part in body for part in parts) else None
-
-    return str(await until(said, f"unready, and says {parts}", 30, operator.log))
 
 
 def lines(operator: Operator, part: str) -> list[str]:
@@ -113,8 +102,8 @@ async def test_a_missing_kubeconfig_is_named_and_used_when_it_comes(own_cluster:
         operator.stop()
 
 
-async def test_an_outage_keeps_what_runs_and_work_goes_on_afterwards(own_cluster: Cluster) -> None:
-    async with operating(own_cluster) as operator:
+async def test_an_outage_keeps_what_runs_is_told_and_work_goes_on_afterwards(own_cluster: Cluster) -> None:
+    async with operating(own_cluster, "--audit-seconds", "2") as operator:
         await own_cluster.nodes(1)
         await own_cluster.submit("job", (1, 4))
         await own_cluster.expect("job", phase="Running", granted=4)
@@ -124,11 +113,13 @@ async def test_an_outage_keeps_what_runs_and_work_goes_on_afterwards(own_cluster
         own_cluster.plane.do(wire.cut_watches)
         await own_cluster.spec("job", maxReplicas=2)
         await until(lambda: leads(operator, 0.0), "it does not lead any more", told=operator.log)
+        await unready(operator, "pods are not watched", "no answer")
+        assert (await operator.get("/healthz"))[0] == 200, "a restart would mend nothing"
         assert operator.alive
         own_cluster.plane.do(wire.resume)
 
         await own_cluster.expect("job", phase="Running", granted=2, deployment=2)
-        assert operator.alive
+        await is_ready(operator)
 
 
 async def test_sigterm_ends_the_process_and_gives_the_lease_up(own_cluster: Cluster) -> None:

@@ -6,10 +6,11 @@ import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
+from fault_proxy import Fault
 from integration.cluster import Cluster
+from integration.operator_process import Operator
 from prometheus.server import ROOT, Prometheus
 
 
@@ -62,7 +63,7 @@ async def test_rounds_that_hang_are_told_until_they_end(cluster: Cluster, watche
 
 async def test_a_solver_that_dies_is_told_until_it_lives(cluster: Cluster, watcher: Prometheus) -> None:
     await cluster.nodes(4)
-    with workers_killed(cluster.operator.pid):
+    with workers_killed(cluster.operator):
         for number in range(1, 30):
             if "ApportionSolverFallback" in await watcher.firing():
                 break
@@ -80,6 +81,18 @@ async def test_an_operator_that_stands_still_is_told_until_it_goes_on(cluster: C
     assert alert["labels"]["severity"] == "critical"
     cluster.operator.thaw()
     await watcher.calms("ApportionDown")
+
+
+async def test_watches_that_are_refused_are_told_until_they_are_not(cluster: Cluster, watcher: Prometheus) -> None:
+    wire = cluster.plane.wire
+    cluster.plane.do(lambda: wire.rules.append(Fault(method="GET", path="/nodes.*watch=true", status=403)))
+    cluster.plane.do(wire.cut_watches)
+    alert = await watcher.fires("ApportionUnwatched")
+    assert alert["labels"]["resource"] == "nodes"
+    assert (ROOT / alert["annotations"]["runbook_url"]).is_file()
+    assert "ApportionSnapshotStale" not in await watcher.firing(), "LISTs stand in"
+    cluster.plane.do(wire.rules.clear)
+    await watcher.calms("ApportionUnwatched")
 
 
 @contextlib.asynccontextmanager
@@ -101,17 +114,15 @@ async def looked_at(cluster: Cluster, node: str) -> AsyncIterator[None]:
 
 
 @contextlib.contextmanager
-def workers_killed(operator: int) -> Iterator[None]:
+def workers_killed(operator: Operator) -> Iterator[None]:
     """kill -9 of every solver process of an operator as soon as it is seen."""
     enough = threading.Event()
 
     def kill() -> None:
         while not enough.wait(0.01):
-            for children in Path(f"/proc/{operator}/task").glob("*/children"):
-                with contextlib.suppress(OSError):
-                    for pid in children.read_text().split():
-                        if b"apportion.optimizer.worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                            os.kill(int(pid), signal.SIGKILL)
+            for pid in operator.solvers():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     thread = threading.Thread(target=kill)
     thread.start()

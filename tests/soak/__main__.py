@@ -32,7 +32,8 @@ def main(minutes: float, seed: int | None) -> None:
         try:
             tally = asyncio.run(_play(plane, Path(folder), minutes * 60, chosen))
         except Broken as broken:
-            sys.exit(f"{broken}\nagain: make soak SOAK='{minutes:g} --seed {chosen}'")
+            path = broken.keep(Path(tempfile.mkdtemp(prefix="apportion-soak-")))
+            sys.exit(f"{broken}\nbefore the last round: {path}\nagain: make soak SOAK='{minutes:g} --seed {chosen}'")
     say("\n".join(tally.lines()))
 
 

@@ -1,13 +1,15 @@
 """A soak: turn after turn people act and a fault strikes; then all must come to rest, with no rule broken till then."""
 
 import asyncio
+import json
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 
-from controlplane.history import is_ready, summary
+from controlplane.history import Obj, is_ready, summary
 from controlplane.scene import CHART_LEASE_SECONDS, Scene
 from soak.kubelets import report_again
 from soak.people import People
@@ -19,12 +21,26 @@ QUIET_SECONDS = 1.0
 LOOK_SECONDS = 0.2
 # Of a kubelet between two reports.
 KUBELETS_SECONDS = 10.0
+TOLD_AFTER_SECONDS = 20.0
 NODES_OF_A_FLAVOR = 6
 Say = Callable[[str], None]
 
 
 class Broken(Exception):
-    """A rule was broken, or rest did not come. The message has the last changes."""
+    """A rule was broken, or rest did not come. The message has the last changes.
+
+    `saw`: all objects before the last round, as `apportion plan -f FILE --at TIME` takes them.
+    """
+
+    def __init__(self, told: str, saw: list[Obj]) -> None:
+        super().__init__(told)
+        self.saw = saw
+
+    def keep(self, folder: Path) -> Path:
+        """Write what was seen into a file there."""
+        path = folder / "before-the-last-round.json"
+        path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": self.saw}, indent=1))
+        return path
 
 
 @dataclass
@@ -84,7 +100,7 @@ async def _turn(people: People, weather: Weather, tally: Tally, say: Say) -> Non
     tally.faults[fault] += 1
     done = await acts
     struck = time.monotonic()
-    wrong = await _rest(weather.scene)
+    wrong = await _rest(weather.scene, say)
     took = time.monotonic() - struck
     tally.rest_seconds.append(took)
     say(f"{fault}; meanwhile {', '.join(done)}; at rest after {took:.1f} s")
@@ -92,7 +108,10 @@ async def _turn(people: People, weather: Weather, tally: Tally, say: Say) -> Non
         last = weather.scene.observer.checker.tail()
         told = "\n".join([*wrong, "--- not ready", *_unready(weather.scene), "--- last changes", *last])
         logs = "\n".join(f"--- operator\n{each.operator.log()[-3000:]}" for each in weather.scene.replicas)
-        raise Broken(f"seed {tally.seed}, turn {len(tally.rest_seconds)}: {fault}\n{told}\n{logs}")
+        checker = weather.scene.observer.checker
+        raise Broken(
+            f"seed {tally.seed}, turn {len(tally.rest_seconds)}: {fault}\n{told}\n{logs}", checker.before_round
+        )
 
 
 async def _acts(people: People, weather: Weather, tally: Tally) -> list[str]:
@@ -106,9 +125,10 @@ async def _acts(people: People, weather: Weather, tally: Tally) -> list[str]:
     return done
 
 
-async def _rest(scene: Scene) -> list[str]:
+async def _rest(scene: Scene, say: Say) -> list[str]:
     """Wait until all has been at rest for a moment; else what is still wrong. A violation is told at once."""
     began = quiet_since = time.monotonic()
+    told = False
     while True:
         broken = await scene.observer.judge()
         wrong = broken or await scene.observer.at_rest()
@@ -116,6 +136,9 @@ async def _rest(scene: Scene) -> list[str]:
         quiet_since = now if wrong else quiet_since
         if broken or now - quiet_since >= QUIET_SECONDS or now - began > LONGEST_TO_REST_SECONDS:
             return wrong
+        if wrong and not told and now - began > TOLD_AFTER_SECONDS:
+            say(f"  not at rest after {TOLD_AFTER_SECONDS:.0f} s: {'; '.join(wrong)}")
+            told = True
         if now - began > KUBELETS_SECONDS:
             await report_again(scene)
         await asyncio.sleep(LOOK_SECONDS)

@@ -9,8 +9,12 @@ from apportion.config import Settings
 from apportion.controller.allocator import LOST_RETRY_SECONDS, Allocator
 from apportion.controller.precedence import LONG_SECONDS, Precedence
 from apportion.kube.client import Api, Unreachable
-from apportion.kube.kinds import JOB
+from apportion.kube.kinds import JOB, NODE
 from apportion.metrics import Metrics
+from apportion.model.plan import Decision
+from apportion.model.policy import Policy
+from apportion.model.snapshot import Snapshot
+from apportion.planner import decide
 
 
 def job(version: str) -> dict[str, object]:
@@ -28,6 +32,46 @@ def test_a_reply_that_comes_after_the_deletion_of_its_job_does_not_bring_it_back
     allocator.wrote(JOB, job("3"))
 
     assert not allocator.cluster.entries["TrainingJob"]
+
+
+def node(name: str) -> dict[str, object]:
+    labels = {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}
+    status = {"conditions": [{"type": "Ready", "status": "True"}],
+              "allocatable": {"nvidia.com/gpu": "8", "cpu": "64", "memory": "512Gi", "pods": "110"}}  # fmt: skip
+    return {"metadata": {"name": name, "uid": name, "resourceVersion": "1", "labels": labels}, "status": status}
+
+
+def embedded(name: str) -> dict[str, object]:
+    container = {"name": "main", "image": "x", "resources": {"limits": {"nvidia.com/gpu": "1"}}}
+    spec = {"minReplicas": 1, "maxReplicas": 8, "template": {"spec": {"containers": [container]}}}
+    return {"metadata": {"name": name, "namespace": "team", "uid": name, "resourceVersion": "1"}, "spec": spec}
+
+
+class Answering(Api):
+    async def request(self, method: str, path: str, *_: Any) -> Any:
+        return {"metadata": {"name": "x", "namespace": "team", "uid": "x", "resourceVersion": "9"}}
+
+
+async def test_a_round_starts_from_the_prices_of_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[dict[str, float], Decision]] = []
+
+    def watched(snapshot: Snapshot, policy: Policy) -> Decision:
+        decision = decide(snapshot, policy)
+        seen.append((dict(snapshot.prices), decision))
+        return decision
+
+    monkeypatch.setattr("apportion.controller.allocator.decide", watched)
+    allocator = Allocator(Answering(None), Settings(), Metrics(), lambda: True)
+    allocator.take(NODE, node("n1"))
+    for name in ("a", "b"):
+        allocator.take(JOB, embedded(name))
+    await allocator.round()
+    allocator.take(JOB, embedded("c"))
+    await allocator.round()
+    (first, decision), (second, _) = seen
+    assert first == {}
+    assert second == {row.row: row.price for row in decision.plan.row_prices}
+    assert second
 
 
 class Clock:

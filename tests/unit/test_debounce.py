@@ -20,7 +20,8 @@ def marked(times: list[float], cost: float = 0.0) -> tuple[Debounce, Clock]:
     """Changes at these times; the clock stands at the last of them."""
     clock = Clock()
     debounce = Debounce(0.15, 1.0, clock)
-    debounce.cost = cost
+    for _ in range(2):
+        debounce.took(cost)
     for time in times:
         clock.now = 100.0 + time
         debounce.mark()
@@ -57,6 +58,13 @@ def test_where_deciding_is_long_rounds_wait_for_as_long_a_silence() -> None:
     many = [0.001 * at for at in range(50)]
     assert due_in(many, cost=0.7) == 0.7
     assert due_in([0.1 * at for at in range(14)], cost=0.7) == 0.1
+
+
+def test_one_long_round_between_short_ones_makes_no_round_wait() -> None:
+    debounce, _ = marked([0.0])
+    for cost, wait in ((0.5, 0.15), (0.01, 0.15), (0.5, 0.15), (0.6, 0.5), (0.01, 0.15)):
+        debounce.took(cost)
+        assert debounce.due_in() == pytest.approx(wait)
 
 
 def test_a_burst_that_a_round_has_taken_says_nothing_of_the_next_one() -> None:

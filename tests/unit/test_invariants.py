@@ -18,13 +18,16 @@ class History:
     def __init__(self, lag: float = 5) -> None:
         self.checker = Checker(lag)
         self.revision = 0
+        self.now = 0.0
+        self.step = 1.0
 
     def see(self, kind: str, name: str, obj: Any, listed: bool = False) -> None:
         self.revision += 1
-        self.checker.see(Change(self.revision, kind, name, obj, float(self.revision), listed))
+        self.now += self.step
+        self.checker.see(Change(self.revision, kind, name, obj, self.now, listed))
 
     def pass_time(self, seconds: int) -> None:
-        self.revision += seconds
+        self.now += seconds
 
     def gone(self, kind: str, name: str) -> None:
         self.see(kind, name, None)
@@ -449,3 +452,28 @@ def test_job_that_waits_beside_room_for_it(history: History) -> None:
     history.queue("default", 8)
     history.job("b", 0, minReplicas=4, suspend=True)
     assert history.at_rest() == ""
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_what_the_newest_round_saw_is_kept_or_the_first_that_broke_a_rule(broken: bool) -> None:
+    """Of a round with two grants it is how things were before the first one."""
+    history = History(lag=5)
+    history.node("n")
+    for name in ("a", "b"):
+        history.job(name, 0)
+    step, history.step = history.step, 0.01
+    history.job("a", 1 if broken else 2)
+    history.job("b", 2)
+    history.step = step
+    assert bool(history.checker.violations) == broken
+    assert kept(history) == [0, 0]
+
+    history.job("a", 4)
+    assert kept(history) == ([0, 0] if broken else [2, 2])
+    assert {obj["kind"] for obj in history.checker.before_round} == {"Node", "TrainingJob"}
+    assert {obj["apiVersion"] for obj in history.checker.before_round} == {"v1", "apportion.dev/v1alpha1"}
+
+
+def kept(history: History) -> list[int]:
+    jobs = [obj for obj in history.checker.before_round if obj["kind"] == "TrainingJob"]
+    return [job["status"].get("admission", {}).get("replicas", 0) for job in jobs]

@@ -150,6 +150,7 @@ def test_reference_lists_every_family_with_its_labels(world: Snapshot, decision:
     metrics.fallback("cbc")
     metrics.failures.labels("DecisionFailed").inc()
     metrics.api_errors.labels("patch", "Conflict").inc()
+    metrics.unwatched.labels("pods").set(0)
     rows = re.findall(r"^\| `(apportion_\w+)` \| (\w+) \| (.*?) \|", REFERENCE.read_text(), flags=re.M)
     listed = {name: set(re.findall(r"`(\w+)`", labels)) for name, _, labels in rows}
     exposed = {}

@@ -11,8 +11,9 @@ from apportion.model.policy import Policy
 from apportion.model.selection import NodeChoice, Taint, Toleration
 from apportion.model.snapshot import Snapshot
 from apportion.planner import decide
+from apportion.planner.entitled import entitled
 from apportion.planner.waves import blocked_moves, in_waves
-from builders import GPU, job, node, nodes, running, snapshot
+from builders import GPU, job, node, nodes, queue, quota, running, snapshot
 
 
 def waves(world: Snapshot, **targets: int) -> dict[str, Resize]:
@@ -190,3 +191,39 @@ def test_what_is_granted_together_never_fails_in_any_order(free: list[int], size
             granted = [sizes[0]] * count_a if found["a"].wave == 0 else []
             granted += [sizes[1]] * count_b if found["b"].wave == 0 else []
             assert not placements_fail(free, tuple(granted))
+
+
+def three_in_a_row(h100: int) -> tuple[Snapshot, dict[JobKey, Grant], dict[JobKey, Grant]]:
+    """One shrinks on a100, one moves there from h100 once that room is free, one grows into its share of h100."""
+    jobs = (
+        running(job("shrinks", 1, 8, queue_name="q"), {"a100-0": 4}, "a100"),
+        running(job("moves", 1, 8, queue_name="q"), {"h100-0": 4}),
+        running(job("grows", 1, 8, queue_name="q"), {"h100-1": 4}),
+    )
+    share = queue("q", quota(h100), quota(8, "a100"))
+    world = snapshot(*jobs, on=(*nodes(2), *nodes(1, 4, "a100")), queues=(share,))
+    before = {one.key: Grant(one.admission.flavor, one.admission.replicas) for one in jobs if one.admission}
+    targets = dict(zip((one.key for one in jobs), (Grant("a100", 1), Grant("a100", 3), Grant("h100", 8)), strict=True))
+    return world, before, targets
+
+
+@pytest.mark.parametrize(("h100", "wave"), [(8, 1), (12, 0)])
+def test_a_share_that_a_waiting_move_still_holds_is_given_to_nobody_else(h100: int, wave: int) -> None:
+    world, before, targets = three_in_a_row(h100)
+    resizes = entitled(world, before, in_waves(world, before, targets).resizes)
+    waves_of = {resize.key.name: resize.wave for resize in resizes}
+    assert waves_of == {"shrinks": 0, "moves": 1, "grows": wave}
+
+
+def test_two_who_wait_for_each_other_one_for_room_and_one_for_quota_are_blocked() -> None:
+    jobs = (
+        running(job("a", 4, 4, queue_name="q"), {"h100-0": 4}),
+        running(job("b", 4, 4, queue_name="q"), {"a100-0": 4}, "a100"),
+    )
+    before = {one.key: Grant(one.admission.flavor, one.admission.replicas) for one in jobs if one.admission}
+    swapped = {jobs[0].key: Grant("a100", 4), jobs[1].key: Grant("h100", 4)}
+    full, roomy = nodes(1, 4), nodes(1, 8, "a100")
+    tight = snapshot(*jobs, on=(*full, *roomy), queues=(queue("q", quota(4), quota(4, "a100")),))
+    assert blocked_moves(tight, before, swapped) == set(swapped)
+    lent = snapshot(*jobs, on=(*full, *roomy), queues=(queue("q", quota(4), quota(8, "a100")),))
+    assert blocked_moves(lent, before, swapped) == frozenset()

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from apportion.config import Settings
 from apportion.controller.debounce import Debounce
 from apportion.controller.events import EventPoster
 from apportion.controller.precedence import Precedence
+from apportion.controller.sight import Sight
 from apportion.kube import kinds
 from apportion.kube.actuator import Actuator, Done
 from apportion.kube.client import Api, Refused, Unreachable
@@ -43,9 +44,10 @@ class Allocator:
     cluster: Cluster = field(default_factory=Cluster)
     losses: Losses = field(default_factory=Losses)
     precedence: Precedence = field(default_factory=Precedence)
-    confirmed_at: float = field(default=float("-inf"), init=False)
     progressed_at: float = field(default=0.0, init=False)
     _last: tuple[Snapshot, Policy] | None = field(default=None, init=False)
+    # Of the last round, by row: where the next solve starts.
+    _prices: dict[str, float] = field(default_factory=dict, init=False)
     _again_at: float | None = field(default=None, init=False)
     _told: tuple[str, ...] = field(default=(), init=False)
 
@@ -55,6 +57,7 @@ class Allocator:
         self.actuator = Actuator(self.writer, self.cluster, self.leads, self.wrote)
         self.reports = Reports(self.writer, self.cluster)
         self.events = EventPoster(self.writer, self.leads)
+        self.sight = Sight(self.settings.watch_namespaces, self.monotonic)
         self.progressed_at = self.monotonic()
 
     def take(self, kind: Kind, raw: Any, deleted: bool = False) -> None:
@@ -72,24 +75,20 @@ class Allocator:
             return
         self.cluster.apply(kind, reply)
 
-    async def audit(self) -> None:
-        """A full LIST of everything: what vanished unseen is found, the snapshot is confirmed. Raises as the client."""
-        started = self.monotonic()
-        for kind in kinds.WATCHED:
+    async def audit(self, wanted: Collection[Kind] = kinds.WATCHED) -> None:
+        """A full LIST of these kinds: what vanished unseen is found. Raises as the client."""
+        for kind in (kind for kind in kinds.WATCHED if kind in wanted):
+            started = self.monotonic()
             if await self.cluster.replace_all(kind, self._pages(kind)):
                 self.dirty.mark()
-        self.confirmed_at = started
-
-    def age(self) -> float:
-        """Seconds since the snapshot was last confirmed by a full LIST."""
-        return self.monotonic() - self.confirmed_at
+            self.sight.listed(kind, started)
 
     async def rounds(self) -> None:
         """For ever: wait for a change or for time, then one round."""
         while True:
             await self.dirty.settled(self.patience())
             self.progressed_at = self.monotonic()
-            if not self.leads() or self.age() > self.settings.stale_seconds:
+            if not self.leads() or self.sight.age() > self.settings.stale_seconds:
                 await asyncio.sleep(self.settings.quiet_seconds)
                 continue
             await self.round()
@@ -123,7 +122,7 @@ class Allocator:
         """Parts 2 to 4 of a round."""
         frozen = self.monotonic()
         try:
-            decision = await asyncio.to_thread(decide, snapshot, policy)
+            decision = await asyncio.to_thread(decide, replace(snapshot, prices=self._prices), policy)
         except Exception:
             log.exception("the decision failed: everything is kept as it is")
             self.metrics.failures.labels("DecisionFailed").inc()
@@ -139,9 +138,10 @@ class Allocator:
             self.metrics.fallback(decision.plan.method)
             self._tell_why(decision.plan)
         self._last = (snapshot, policy)
+        self._prices = {row.row: row.price for row in decision.plan.row_prices}
         self._look_again(decision.recheck_after)
         self._mend(done)
-        self.dirty.cost = times.snapshot + times.decide
+        self.dirty.took(times.snapshot + times.decide)
         self.events.post(transitions(decision, before), before, snapshot.now)
         self._log(decision, done, times)
 

@@ -12,12 +12,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from apportion.config import Settings
 from apportion.controller.allocator import Allocator
 from apportion.controller.probes import Probes
+from apportion.controller.rehearsal import rehearse
 from apportion.controller.watches import watch
+from apportion.kube import kinds
 from apportion.kube.client import Api, NoConfiguration, Refused, Unreachable, connect
 from apportion.kube.lease import Election
 from apportion.kube.preflight import problems
 from apportion.metrics import Metrics
-from apportion.optimizer import warm
 
 log = logging.getLogger("apportion")
 
@@ -25,6 +26,8 @@ FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 15.0
 STUCK_SECONDS = 120.0
 HEARTBEAT_SECONDS = 1.0
+# Should a watch be alive and yet not tell everything.
+WHOLE_AUDIT_SECONDS = 600.0
 
 
 class Operator:
@@ -56,12 +59,13 @@ class Operator:
             await self.probes.stop()
 
     async def _work(self) -> None:
+        rehearsed = asyncio.create_task(asyncio.to_thread(rehearse))
         async with await self._connected() as api:
             await self._checked(api)
             leads = self._elected(api)
             self.allocator = Allocator(api, self.settings, self.metrics, leads)
             await self._listed(self.allocator)
-            await asyncio.to_thread(warm)
+            await rehearsed
             self.problem = ""
             try:
                 async with asyncio.TaskGroup() as tasks:
@@ -143,13 +147,19 @@ class Operator:
 
     async def _watch(self, api: Api) -> None:
         assert self.allocator is not None
-        await watch(api, self.allocator.take, self.allocator.precedence, self.settings.watch_namespaces)
+        await watch(api, self.allocator.take, self.allocator.precedence, self.allocator.sight)
 
     async def _audits(self) -> None:
+        """LISTs of what a watch may have missed, of what is not watched, and seldom of everything."""
         assert self.allocator is not None
+        whole_at = self.allocator.monotonic() + WHOLE_AUDIT_SECONDS
         while True:
             await asyncio.sleep(self.settings.audit_seconds)
-            await self.allocator.audit()
+            if self.allocator.monotonic() < whole_at:
+                await self.allocator.audit(self.allocator.sight.unsure())
+            else:
+                await self.allocator.audit()
+                whole_at = self.allocator.monotonic() + WHOLE_AUDIT_SECONDS
 
     async def _elections(self) -> None:
         assert self.election is not None
@@ -174,7 +184,11 @@ class Operator:
         """Gauges that grow by themselves."""
         assert self.allocator is not None
         while True:
-            self.metrics.snapshot_age.set(min(self.allocator.age(), 1e9))
+            sight = self.allocator.sight
+            self.metrics.snapshot_age.set(min(sight.age(), 1e9))
+            unwatched = sight.unwatched()
+            for kind in kinds.WATCHED:
+                self.metrics.unwatched.labels(str(kind)).set(unwatched.get(kind, 0.0))
             self.metrics.leader.set(1 if self.allocator.leads() else 0)
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
@@ -186,14 +200,19 @@ class Operator:
         return f"the allocator made no progress for {idle:.0f} s" if idle > STUCK_SECONDS else ""
 
     def unready(self) -> str:
-        """Why this replica cannot decide; "" when it can. One that does not lead is ready all the same."""
+        """Why this replica cannot decide as it should; "" when it can. One that does not lead is ready all the same."""
         if self.problem:
             return self.problem
         assert self.allocator is not None
-        age = self.allocator.age()
-        if age > self.settings.stale_seconds:
-            return f"the snapshot was last confirmed {age:.0f} s ago"
-        return ""
+        sight = self.allocator.sight
+        said = [
+            f"{kind} are not watched for {seconds:.0f} s: {sight.why(kind) or 'no answer'}"
+            for kind, seconds in sight.unwatched().items()
+            if seconds > self.settings.audit_seconds
+        ]
+        if sight.age() > self.settings.stale_seconds:
+            said.append(f"nothing is known of the last {sight.age():.0f} s, and nothing is decided")
+        return "; ".join(said)
 
 
 def run(settings: Settings) -> None:

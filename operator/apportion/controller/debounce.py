@@ -23,7 +23,8 @@ class Debounce:
         self.first: float | None = None
         self.last = 0.0
         self.cost = 0.0
-        """Seconds that the last round took to decide: where it was long, rounds wait for as long a silence."""
+        """Seconds that rounds take to decide: where they are long, they wait for as long a silence."""
+        self._last_cost = 0.0
         self._count = 0
         self._longest_gap = 0.0
         self._marked = asyncio.Event()
@@ -59,6 +60,10 @@ class Debounce:
             await asyncio.sleep(wait)
             wait = self.due_in()
         return True
+
+    def took(self, seconds: float) -> None:
+        """A round took so long to decide. One that was long alone says nothing: the first of a process always is."""
+        self.cost, self._last_cost = min(seconds, self._last_cost), seconds
 
     def taken(self) -> None:
         """The round takes its snapshot now: later marks belong to the next one."""

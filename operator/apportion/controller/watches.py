@@ -9,9 +9,11 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
+import aiohttp
 import kopf
 
 from apportion.controller.precedence import Precedence
+from apportion.controller.sight import Sight
 from apportion.kube.client import Api
 from apportion.kube.kinds import TENANTS, WATCHED, Kind
 
@@ -52,13 +54,33 @@ def scopes(watched: Collection[str]) -> list[Scope]:
     return [Scope(tuple(kind for kind in WATCHED if kind not in TENANTS)), Scope(TENANTS, tuple(watched))]
 
 
-def registry_of(credentials: dict[str, Any], take: Take, watched: tuple[Kind, ...]) -> kopf.OperatorRegistry:
+def session_of(info: kopf.ConnectionInfo, tell: Callable[..., None], sight: Sight) -> aiohttp.ClientSession:
+    """As kopf would make it, but `sight` is told of each request and its answer; `tell` brings that into its loop."""
+    trace = aiohttp.TraceConfig()
+
+    async def asked(_: Any, __: Any, request: aiohttp.TraceRequestStartParams) -> None:
+        tell(sight.asked, request.url.path, "watch" in request.url.query)
+
+    async def answered(_: Any, __: Any, request: aiohttp.TraceRequestEndParams) -> None:
+        tell(sight.answered, request.url.path, "watch" in request.url.query, request.response.status)
+
+    async def failed(_: Any, __: Any, request: aiohttp.TraceRequestExceptionParams) -> None:
+        tell(sight.failed, request.url.path, str(request.exception) or type(request.exception).__name__)
+
+    trace.on_request_start.append(asked)
+    trace.on_request_end.append(answered)
+    trace.on_request_exception.append(failed)
+    connector = aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context())
+    return aiohttp.ClientSession(connector=connector, headers=info.as_http_headers(), trace_configs=[trace])
+
+
+def registry_of(connection: kopf.AiohttpSession, take: Take, watched: tuple[Kind, ...]) -> kopf.OperatorRegistry:
     """Every trigger of the operator: an event of any of these kinds. No finalizers, no annotations, no timers."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)  # type: ignore[untyped-decorator]
-    def login(**_: Any) -> kopf.ConnectionInfo:
-        return kopf.ConnectionInfo(**credentials)
+    def login(**_: Any) -> kopf.AiohttpSession:
+        return connection
 
     @kopf.on.startup(registry=registry)  # type: ignore[untyped-decorator]
     def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
@@ -92,12 +114,13 @@ class _Kopf:
     that is younger than itself, whosever it is.
     """
 
-    def __init__(self, credentials: dict[str, Any], take: Take, scope: Scope, rounds: Precedence) -> None:
+    def __init__(self, info: kopf.ConnectionInfo, scope: Scope, take: Take, rounds: Precedence, sight: Sight) -> None:
         self._home = asyncio.get_running_loop()
-        self._rounds = rounds
-        self._registry = registry_of(credentials, self._hand_over, scope.kinds)
-        self._namespaces = scope.namespaces
+        self._info = info
+        self._scope = scope
         self._take = take
+        self._rounds = rounds
+        self._sight = sight
         self._news: deque[tuple[Kind, Any, bool]] = deque()
         self._announced = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -147,11 +170,16 @@ class _Kopf:
         self._loop = asyncio.get_running_loop()
         if self._stopping:
             return
-        everywhere = not self._namespaces
+        # kopf closes it, after its tasks.
+        session = session_of(self._info, self._tell, self._sight)
+        await self._watch(kopf.AiohttpSession(server=self._info.server, aiohttp_session=session), self._loop)
+
+    async def _watch(self, connection: kopf.AiohttpSession, loop: asyncio.AbstractEventLoop) -> None:
+        namespaces = self._scope.namespaces
         tasks = await kopf.spawn_tasks(
-            registry=self._registry,
-            clusterwide=everywhere,
-            namespaces=self._namespaces,
+            registry=registry_of(connection, self._hand_over, self._scope.kinds),
+            clusterwide=not namespaces,
+            namespaces=namespaces,
             standalone=True,
             # Without one kopf makes it of the user's name, and the user of a container has none: it would never start.
             identity=PEER,
@@ -161,7 +189,7 @@ class _Kopf:
         # and sometimes waits for them for ever. What remains is cancelled when the loop ends, and if it does not heed
         # that, the loop is stopped under it.
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        self._loop.call_later(LONGEST_END_SECONDS, self._loop.stop)
+        loop.call_later(LONGEST_END_SECONDS, loop.stop)
         for task in done:
             error = task.exception()
             if error is not None:
@@ -176,10 +204,10 @@ class _Kopf:
             self.ended.set_result(None)
 
 
-async def watch(api: Api, take: Take, rounds: Precedence, watched: Collection[str] = ()) -> None:
+async def watch(api: Api, take: Take, rounds: Precedence, sight: Sight) -> None:
     """Run kopf until this is cancelled. Any watch error but a 410 ends it, and is raised: the caller runs it again."""
-    credentials = await api.credentials()
-    runs = [_Kopf(credentials, take, scope, rounds) for scope in scopes(watched)]
+    info = kopf.ConnectionInfo(**await api.credentials())
+    runs = [_Kopf(info, scope, take, rounds, sight) for scope in scopes(sight.namespaces)]
     for run in runs:
         run.start()
     ends = [run.ended for run in runs]
@@ -195,3 +223,4 @@ async def watch(api: Api, take: Take, rounds: Precedence, watched: Collection[st
         for ended in ends:
             if ended.done() and not ended.cancelled():
                 ended.exception()
+        sight.ended()

@@ -11,6 +11,7 @@ from apportion.model.snapshot import Snapshot, Terms
 from apportion.optimizer import solve, would_grow
 from apportion.planner.accounting import capacity, queue_use
 from apportion.planner.churn import Changes, Churn, beyond, fixed, held_steady
+from apportion.planner.entitled import entitled
 from apportion.planner.explain import Reasons
 from apportion.planner.lifecycle import State, assess, base_terms, soonest
 from apportion.planner.outcomes import Round, outcome
@@ -77,7 +78,7 @@ def concluded(snapshot: Snapshot, policy: Policy, found: Wanted) -> Decision:
     """The second half: what is granted of it now, and what is said."""
     before = {job.key: current_grant(job) for job in snapshot.jobs}
     settled, states, plan, targets = found.snapshot, found.states, found.plan, found.targets
-    resizes = in_waves(settled, before, targets).resizes
+    resizes = entitled(settled, before, in_waves(settled, before, targets).resizes)
     granted = grants_of(settled, targets, resizes, policy)
     changes = any(granted[key] != before[key] for key in granted)
     number = snapshot.round + 1 if changes else snapshot.round

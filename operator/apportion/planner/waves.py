@@ -14,6 +14,7 @@ from apportion.model.plan import Grant, Resize
 from apportion.model.resources import Amounts, plus
 from apportion.model.snapshot import Snapshot
 from apportion.optimizer import departing, survivors
+from apportion.planner.entitled import Entitlement
 from apportion.planner.flight import Flight, Kind, Turns
 
 
@@ -144,10 +145,10 @@ def _grow(grows: Sequence[_Grow], now: Flight, later: Flight) -> Iterator[Resize
 def blocked_moves(
     snapshot: Snapshot, before: Mapping[JobKey, Grant], targets: Mapping[JobKey, Grant]
 ) -> frozenset[JobKey]:
-    """Running jobs that would change their flavor and never can: each waits for room that another such one holds.
+    """Running jobs that would change their flavor and never can: each waits for what another such one holds.
 
-    A move goes only into room that is free. If no move of a circle fits before another one has gone, none ever goes,
-    and all who wait for their room wait for ever.
+    A move goes only into room that is free, and uses only quota that is. If no move of a circle may go before another
+    one has gone, none ever goes, and all who wait for their room wait for ever.
     """
     jobs = {job.key: job for job in snapshot.jobs}
     moving = {key: target for key, target in targets.items() if Resize(key, before[key], target).kind == "Move"}
@@ -156,6 +157,7 @@ def blocked_moves(
     eligibility = Eligibility(snapshot)
     flavor_of = {node.name: node.flavor for node in snapshot.nodes}
     free = free_now(snapshot)
+    entitlement = Entitlement(snapshot, before) if snapshot.queues else None
     while moving:
         later = Flight(after_shrinks(snapshot, free, {**targets, **{key: before[key] for key in moving}}))
         able = set()
@@ -163,6 +165,9 @@ def blocked_moves(
             kind = eligibility.kind(jobs[key], target.flavor)
             if kind is None or target.replicas - bound_on(jobs[key], target.flavor, flavor_of) <= later.room_for(kind):
                 able.add(key)
+        grants = {**targets, **{key: before[key] for key in moving}}
+        if entitlement is not None and not entitlement.keeps({**grants, **{key: moving[key] for key in able}}):
+            able = {key for key in able if entitlement.keeps({**grants, key: moving[key]})}
         if not able:
             break
         moving = {key: target for key, target in moving.items() if key not in able}
