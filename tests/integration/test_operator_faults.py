@@ -143,7 +143,8 @@ async def test_a_leader_that_was_stopped_past_its_lease_writes_nothing_stale_whe
         async with operating(cluster) as second:
             frozen = asyncio.Event()
             loop = asyncio.get_running_loop()
-            gate, held = threading.Event(), []
+            gate = threading.Event()
+            held: list[str] = []
 
             async def hold(request: web.BaseRequest) -> None:
                 """The first's status patch stands on the wire while its process stands still."""
