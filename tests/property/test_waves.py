@@ -18,7 +18,13 @@ WORLDS = 10
 MOST_PLANS = 1000
 LEAST_SHARE = 0.99
 # What once went on for ever: jobs shrank for others who then did not come, or would have changed places.
-ONCE_ENDLESS = [("zones and taints", 32), ("tight CPU and memory", 522), ("all of it", 512), ("all of it", 528)]
+ONCE_ENDLESS = [
+    ("zones and taints", 32),
+    ("tight CPU and memory", 522),
+    ("all of it", 512),
+    ("all of it", 528),
+    ("other sizes", 31),
+]
 SCORINGS = (least_allocated, most_allocated, anywhere)
 
 

@@ -42,6 +42,14 @@ def trimmed(repair: "Repair", x: Floats) -> Assignment:
     return Assignment(assigned, repair.counts(assigned), tuple(sorted(placer.unplaced)), resolved=False)
 
 
+def grown_up(repair: "Repair", x: Floats) -> Assignment:
+    """What of x places, with every step on top of it that places as well, the most valuable first."""
+    wanted = repair.assign(x)
+    assigned, placer = repair.cut(*repair.returned(wanted, repair.place(wanted)))
+    missing = repair.fill(assigned, placer).unplaced
+    return Assignment(assigned, repair.counts(assigned), tuple(sorted(missing)), resolved=True)
+
+
 def repaired(repair: "Repair", x: Floats, solvers: Solvers, best: Shared, gap: float) -> Assignment:
     """An assignment whose pods all place on paper, as far as they are new, and that leaves nothing useful idle."""
     problem = repair.problem

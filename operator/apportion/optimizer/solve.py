@@ -20,7 +20,7 @@ from apportion.optimizer.limits import limits
 from apportion.optimizer.options import Floats, Options, loosened, options, promised, stood
 from apportion.optimizer.packing import Placer
 from apportion.optimizer.problem import Problem
-from apportion.optimizer.repair import Repair, repaired, trimmed
+from apportion.optimizer.repair import Assignment, Repair, grown_up, repaired, trimmed
 from apportion.optimizer.rows import Rows
 from apportion.optimizer.sharing import Shared, Target, nearest_to_current, priced, shared
 from apportion.optimizer.solving import Solvers
@@ -153,11 +153,19 @@ class Round:
         x = nearest_to_current(problem, best, self.solvers, given_up)
         repair = Repair(self.snapshot, self.ground, problem)
         assignment = trimmed(repair, x) if aim.rough else repaired(repair, x, self.solvers, best, aim.gap)
+        attempt = self._as_placed(problem, best, assignment, len(rows), best.value - float(problem.value @ x))
+        if aim.rough or not assignment.unplaced:
+            return attempt
+        # Growth that does not place must cost nobody an admission: from everybody's smallest option up.
+        lean = self._as_placed(problem, best, grown_up(repair, start), len(rows), attempt.moved)
+        return max(attempt, lean, key=lambda one: one.rank)
+
+    def _as_placed(self, problem: Problem, best: Shared, assignment: Assignment, count: int, moved: float) -> Attempt:
         bound = best.bound
         if not problem.keeps_to(assignment.x):
             # Nodes could not hold what the stages had counted on: the best plan need not reach it either.
-            bound = max(bound, problem.unstaged(len(rows)).bound(best.prices[: len(rows)]))
-        return Attempt(problem, best, assignment, len(rows), best.value - float(problem.value @ x), bound)
+            bound = max(bound, problem.unstaged(count).bound(best.prices[:count]))
+        return Attempt(problem, best, assignment, count, moved, bound)
 
     def bound(self, attempt: Attempt) -> float:
         """What no plan is worth more than that reaches what this one does stage by stage, wherever pods are."""
