@@ -19,7 +19,8 @@ class Attempt:
     """A program, its best x, and the assignment that places.
 
     moved: what fewest moves gave up, in value. bound: no x of the program is worth more that reaches what the
-    assignment does stage by stage.
+    assignment does stage by stage. `whole` is the program without the steps of MaxMinFair, `levels` what the assignment
+    reaches in these, proved: whether none reaches better ones; all three say nothing under another aim.
     """
 
     problem: Problem
@@ -27,6 +28,9 @@ class Attempt:
     assignment: Assignment
     moved: float
     bound: float
+    whole: Problem
+    levels: tuple[int, ...] = ()
+    proved: bool = True
 
     @property
     def value(self) -> float:
@@ -34,7 +38,8 @@ class Attempt:
 
     @property
     def rank(self) -> tuple[float, ...]:
-        """Greater for the better of two: promises kept, then admissions class by class from the highest, then value."""
+        """Greater for the better of two: promises kept, then admissions class by class from the highest, then (under
+        MaxMinFair) the worst off, then value."""
         columns, groups = self.problem.options.columns, self.problem.options.groups
         kept = np.bincount(columns.group, self.assignment.x * (columns.reduced <= 0), minlength=len(groups))
         promises = np.array([group.keeps > 0 for group in groups], dtype=np.bool_)
@@ -42,7 +47,12 @@ class Attempt:
         priority = np.array([group.like.priority for group in groups], dtype=np.int64)
         classes = sorted({*priority.tolist()}, reverse=True)
         admitted = (round(float(worth[priority == rank].sum()), 9) for rank in classes)
-        return (float(kept @ promises), *admitted, self.value)
+        return (float(kept @ promises), *admitted, *self.levels, self.value)
+
+    @property
+    def certified(self) -> bool:
+        """Whether the assignment reaches what the stages did, and these what can be reached."""
+        return self.proved and self.problem.keeps_to(self.assignment.x)
 
     @property
     def complete(self) -> bool:
@@ -68,9 +78,7 @@ class Attempt:
         L of the prices (optimizer.md, "Certificate"), where a job takes one of the options with which exactly these
         pods of it stay, a row of capacity holds what they leave on the nodes, and only new pods pay for it.
         """
-        problem = self.problem
-        if not problem.keeps_to(self.assignment.x):
-            problem = problem.unstaged(limits)
+        problem = self.problem if self.certified else self.whole.unstaged(limits)
         prices = self.best.prices[: len(problem.rows)]
         right, free = problem.rows.right.copy(), problem.options.free.copy()
         for key, column in self.assignment.columns.items():
@@ -110,6 +118,6 @@ class Attempt:
 
 
 def admission_constant(problem: Problem) -> float:
-    """The admission worth of jobs that must run anyway."""
+    """The admission worth that is in the value of jobs that must run anyway."""
     groups = problem.options.groups
-    return sum(group.worth * int(must) for group, must in zip(groups, problem.must, strict=True) if group.keeps > 0)
+    return sum(group.counted * int(must) for group, must in zip(groups, problem.must, strict=True) if group.keeps > 0)

@@ -10,11 +10,12 @@ import numpy as np
 from apportion.model.eligibility import current_grant
 from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import Allocation, Plan, Price, RowPrice, Status
-from apportion.model.policy import Policy
+from apportion.model.policy import Aim, Policy
 from apportion.model.snapshot import Snapshot
 from apportion.optimizer.attempts import Attempt, admission_constant
 from apportion.optimizer.cells import cells_of
 from apportion.optimizer.check import violations
+from apportion.optimizer.leximin import levelled, levels
 from apportion.optimizer.limits import limits
 from apportion.optimizer.options import Options, loosened, options, promised
 from apportion.optimizer.packing import Placer
@@ -61,8 +62,11 @@ def would_grow(snapshot: Snapshot, policy: Policy, keys: Iterable[JobKey]) -> bo
     """Would the relaxation of the program give any of these running jobs more replicas than it has?
 
     It takes an eighth of a solve or less. A yes may be wrong, since integers decide; a no means that what is scarce is
-    worth more to others. Yes too where nothing could be found out; solve() says why.
+    worth more to others. Yes too where nothing could be found out; solve() says why. Always yes under MaxMinFair: the
+    relaxation of the value knows nothing of the worst off.
     """
+    if policy.objective.name is Aim.MAX_MIN_FAIR:
+        return True
     try:
         return Round(snapshot, policy).would_grow(set(keys))
     except Exception:
@@ -94,17 +98,19 @@ class Round:
         attempt = self.attempted(self.found, self.limits)
         if not self.found.stays:
             return self.plan_of(attempt, attempt.bound)
-        bound, staying = self.bound(attempt), attempt.bound_staying(self.ground, self.limits)
+        # Other plans may be better for the worst off, and need not reach what this one does for those after them.
+        bound, staying = self.bound(attempt, not self._levels), attempt.bound_staying(self.ground, self.limits)
         enough = Target(max(0.0, self.policy.solver.gap), admission_constant(attempt.problem))
         small = len(self.found.columns) <= MOST_TO_TRY_TWICE
-        proved = attempt.complete and enough.reached(attempt.value, bound)
+        proved = not self._levels and attempt.complete and enough.reached(attempt.value, bound)
         if proved or not (small or attempt.outranked):
             return self.plan_of(attempt, bound, staying)
         other = self.attempted(*self.loose)
         if other.rank > attempt.rank:
             return self.plan_of(other, other.bound)
-        reached = other.problem.keeps_to(attempt.assignment.x)
-        return self.plan_of(attempt, min(bound, other.bound) if reached else bound, staying)
+        if other.proved and other.problem.keeps_to(attempt.assignment.x):
+            bound = min(bound, other.bound, self.bound(attempt))
+        return self.plan_of(attempt, bound, staying)
 
     @cached_property
     def loose(self) -> tuple[Options, Rows]:
@@ -116,24 +122,35 @@ class Round:
 
     def attempted(self, found: Options, rows: Rows) -> Attempt:
         gap = max(0.0, self.policy.solver.gap)
-        problem, start = staged(found, rows, self.solvers, gap)
+        whole, start = staged(found, rows, self.solvers, gap)
+        problem, proved = whole, True
+        if self._levels:
+            reached = levelled(whole, start, self.solvers)
+            problem, start, proved = reached.problem, reached.x, reached.proved
         constant = admission_constant(problem)
         best = shared(problem, start, self.solvers, Target(gap, constant))
         given_up = max(0.0, self.policy.stability.fewest_moves_within) * abs(best.value - constant)
         x = nearest_to_current(problem, best, self.solvers, given_up)
         assignment = repaired(Repair(self.snapshot, self.ground, problem), x, self.solvers, best, gap)
-        bound = best.bound
-        if not problem.keeps_to(assignment.x):
-            # Nodes could not hold what the stages had counted on: the best plan need not reach it either.
-            bound = max(bound, problem.unstaged(rows).bound(best.prices[: len(rows)]))
-        return Attempt(problem, best, assignment, best.value - float(problem.value @ x), bound)
+        standing = levels(problem, assignment.x) if self._levels else ()
+        moved = best.value - float(problem.value @ x)
+        attempt = Attempt(problem, best, assignment, moved, best.bound, whole, standing, proved)
+        if attempt.certified:
+            return attempt
+        # Nodes could not hold what the stages had counted on: the best plan need not reach it either.
+        bound = max(best.bound, whole.unstaged(rows).bound(best.prices[: len(rows)]))
+        return replace(attempt, bound=bound)
 
-    def bound(self, attempt: Attempt) -> float:
-        """What no plan is worth more than that reaches what this one does stage by stage, wherever pods are."""
+    @property
+    def _levels(self) -> bool:
+        return self.policy.objective.name is Aim.MAX_MIN_FAIR
+
+    def bound(self, attempt: Attempt, staged: bool = True) -> float:
+        """What no plan is worth more than, wherever pods are; staged: that reaches what this does stage by stage."""
         found, rows = self.loose
         problem = attempt.problem.on(found, rows, len(self.limits))
-        if not problem.keeps_to(attempt.assignment.x):
-            problem = problem.unstaged(rows)
+        if not (staged and attempt.proved and problem.keeps_to(attempt.assignment.x)):
+            problem = attempt.whole.on(found, rows, len(self.limits)).unstaged(rows)
         return priced(problem, attempt.assignment.x, self.solvers).bound
 
     def would_grow(self, keys: Set[JobKey]) -> bool:
@@ -183,7 +200,7 @@ class Round:
             short=tuple(job.key for job in self.choices if self._is_short(job, by_key[job.key])),
             warnings=(*self.found.warnings, *self.solvers.warnings),
         )  # fmt: skip
-        proved = plan.gap_staying <= max(self.policy.solver.gap, 0.0) + 1e-9
+        proved = attempt.proved and plan.gap_staying <= max(self.policy.solver.gap, 0.0) + 1e-9
         return replace(plan, status=Status.OPTIMAL if proved else Status.FEASIBLE)
 
     def _is_short(self, job: Job, allocation: Allocation) -> bool:
