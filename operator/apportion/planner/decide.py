@@ -7,7 +7,7 @@ from apportion.model.eligibility import current_grant
 from apportion.model.jobs import Admission, Block, Job, JobKey
 from apportion.model.plan import NOTHING, Allocation, Decision, Grant, Outcome, Plan, Resize, Status
 from apportion.model.policy import Mode, Policy
-from apportion.model.snapshot import Snapshot, Terms
+from apportion.model.snapshot import Snapshot, Terms, capped
 from apportion.optimizer import solve, would_grow
 from apportion.planner.accounting import capacity, queue_use
 from apportion.planner.explain import Reasons
@@ -57,6 +57,7 @@ def wanted(snapshot: Snapshot, policy: Policy, rule: Solve = solve) -> Wanted:
     }
     states, terms = standing(snapshot, states, policy)
     settled = replace(snapshot, jobs=tuple(states[job.key].job for job in snapshot.jobs), terms=terms)
+    settled, _ = capped(settled, policy)
     rights = Rights(terms) if policy.mode is Mode.FREEZE else settle(settled, terms)
     settled = replace(settled, terms=rights.terms, ceilings=(*rights.standing, *rights.claims))
     plan, solved = planned(settled, policy, rights, rule)
