@@ -1,0 +1,46 @@
+"""A stand-in for cluster-autoscaler or Karpenter: while a pod is Pending for want of a node, it adds nodes."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from integration.cluster import Cluster
+from integration.manifests import GPU
+from integration.reading import condition
+
+
+@dataclass
+class Autoscaler:
+    """Adds nodes of `gpus` GPUs with the test's product, `most` in all, as many as its Pending pods fill."""
+
+    cluster: Cluster
+    gpus: int
+    most: int
+    made: list[str] = field(default_factory=list)
+
+    async def run(self) -> None:
+        while True:
+            if len(self.made) < self.most and (asked := await self._asked()):
+                count = min(self.most - len(self.made), -(-asked // self.gpus))
+                self.made += await self.cluster.nodes(count, gpus=self.gpus)
+            await asyncio.sleep(0.05)
+
+    async def _asked(self) -> int:
+        """GPUs of the pods of which the scheduler says that they fit nowhere."""
+        pods = [pod for pod in await self.cluster.all("Pod") if "deletionTimestamp" not in pod["metadata"]]
+        waiting = [pod for pod in pods if condition(pod, "PodScheduled").get("reason") == "Unschedulable"]
+        return sum(int(pod["spec"]["containers"][0]["resources"]["limits"].get(GPU, 0)) for pod in waiting)
+
+
+@asynccontextmanager
+async def autoscaling(cluster: Cluster, most: int, gpus: int = 4) -> AsyncIterator[Autoscaler]:
+    found = Autoscaler(cluster, gpus, most)
+    task = asyncio.create_task(found.run())
+    try:
+        yield found
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
