@@ -22,16 +22,19 @@ class Autoscaler:
 
     async def run(self) -> None:
         while True:
-            if len(self.made) < self.most and (asked := await self._asked()):
-                count = min(self.most - len(self.made), -(-asked // self.gpus))
-                self.made += await self.cluster.nodes(count, gpus=self.gpus)
+            missing = min(self.most, await self._needed()) - len(self.made)
+            if missing > 0:
+                self.made += await self.cluster.nodes(missing, gpus=self.gpus)
             await asyncio.sleep(0.05)
 
-    async def _asked(self) -> int:
-        """GPUs of the pods of which the scheduler says that they fit nowhere."""
-        pods = [pod for pod in await self.cluster.all("Pod") if "deletionTimestamp" not in pod["metadata"]]
-        waiting = [pod for pod in pods if condition(pod, "PodScheduled").get("reason") == "Unschedulable"]
-        return sum(int(pod["spec"]["containers"][0]["resources"]["limits"].get(GPU, 0)) for pod in waiting)
+    async def _needed(self) -> int:
+        """Nodes for the pods of which the scheduler says that they fit nowhere, and for those on its own nodes."""
+        asked = 0
+        for pod in await self.cluster.all("Pod"):
+            waits = condition(pod, "PodScheduled").get("reason") == "Unschedulable"
+            if "deletionTimestamp" not in pod["metadata"] and (waits or pod["spec"].get("nodeName") in self.made):
+                asked += int(pod["spec"]["containers"][0]["resources"]["limits"].get(GPU, 0))
+        return -(-asked // self.gpus)
 
 
 @asynccontextmanager
