@@ -28,7 +28,8 @@ Solve = Callable[[Snapshot, Policy], Plan]
 @dataclass(frozen=True)
 class Wanted:
     """What a round wants, before it is carried out. `snapshot` carries the round's terms, and all nodes that may be
-    added; `solved` is what the plan was made for, without the claims that came to nothing."""
+    added; `solved` is what the plan was made for, without the claims that came to nothing. `first` are the targets
+    without nodes that may be added, if the plan uses them."""
 
     snapshot: Snapshot
     solved: Snapshot
@@ -37,6 +38,7 @@ class Wanted:
     plan: Plan
     targets: Mapping[JobKey, Grant]
     churn: Churn
+    first: Mapping[JobKey, Grant] | None = None
 
 
 def decide(snapshot: Snapshot, policy: Policy, rule: Solve = solve) -> Decision:
@@ -112,8 +114,11 @@ def grown(search: Search, found: Wanted, wide: Snapshot) -> Wanted:
         more = replace(search, rights=rights).best(asked)
         if uses_more(narrow, found.targets, more.targets):
             # What limits the use of new nodes is nobody's lasting limit: reasons speak of the jobs as they are.
-            barred = {key: replace(t, barred=narrow.terms[key].barred) for key, t in more.snapshot.terms.items()}
-            return replace(more, snapshot=replace(more.snapshot, jobs=narrow.jobs, terms=barred))
+            said = {
+                key: replace(t, barred=narrow.terms[key].barred, keeps=narrow.terms[key].keeps)
+                for key, t in more.snapshot.terms.items()
+            }
+            return replace(more, snapshot=replace(more.snapshot, jobs=narrow.jobs, terms=said), first=found.targets)
     return replace(found, snapshot=open_)
 
 
@@ -121,7 +126,7 @@ def concluded(snapshot: Snapshot, policy: Policy, found: Wanted) -> Decision:
     """The second half: what is granted of it now, and what is said."""
     before = {job.key: current_grant(job) for job in snapshot.jobs}
     settled, states, plan, targets = found.snapshot, found.states, found.plan, found.targets
-    resizes = in_waves(settled, before, targets).resizes
+    resizes = in_waves(settled, before, targets, found.first).resizes
     granted = grants_of(settled, targets, resizes, policy)
     changes = any(granted[key] != before[key] for key in granted)
     number = snapshot.round + 1 if changes else snapshot.round

@@ -131,6 +131,8 @@ def worthwhile(wide: Snapshot, narrow: Snapshot, policy: Policy, targets: Mappin
     jobs, terms, wanted = [], dict(wide.terms), False
     for job in wide.jobs:
         own, target = wide.terms[job.key], targets[job.key]
+        if own.candidate and not own.pinned:
+            own = terms[job.key] = replace(own, keeps=target.replicas)
         able = [flavor for name, flavor in offered.items() if name not in own.barred and accepts(job, flavor)]
         if not able or not own.candidate or own.pinned:
             jobs.append(job)

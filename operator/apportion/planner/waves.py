@@ -65,17 +65,27 @@ class Waves:
 @dataclass(frozen=True)
 class _Grow:
     """A change that takes room: `new` pods of a kind that its job has not got yet. `wider`: the kind, nodes that do not
-    exist included, of which one holds `each` of its pods."""
+    exist included, of which one holds `each` of its pods. `extra`: only these nodes are why it is in the plan."""
 
     resize: Resize
     kind: Kind
     new: int
     wider: Kind
     each: int
+    extra: bool
 
 
-def in_waves(snapshot: Snapshot, before: Mapping[JobKey, Grant], targets: Mapping[JobKey, Grant]) -> Waves:
-    """Order the changes from `before` to `targets`: everything that gives room at once, what takes room as it fits."""
+def in_waves(
+    snapshot: Snapshot,
+    before: Mapping[JobKey, Grant],
+    targets: Mapping[JobKey, Grant],
+    first: Mapping[JobKey, Grant] | None = None,
+) -> Waves:
+    """Order the changes from `before` to `targets`: everything that gives room at once, what takes room as it fits.
+
+    first: what everybody would have without nodes that do not exist yet. Who has more by `targets` goes after the
+    others: in their room it would be in the way of somebody with a better right, and have to leave it again.
+    """
     jobs = {job.key: job for job in snapshot.jobs}
     flavor_of = {node.name: node.flavor for node in snapshot.nodes}
     eligibility = Eligibility(snapshot)
@@ -92,7 +102,8 @@ def in_waves(snapshot: Snapshot, before: Mapping[JobKey, Grant], targets: Mappin
             new = max(0, target.replicas - bound_on(job, target.flavor, flavor_of))
             each = slots_of_new(snapshot, job, target.flavor) if eligibility.new else 0
             wider = eligibility.kind(job, target.flavor, with_new=each > 0 and resize.kind != "Move")
-            grows.append(_Grow(resize, kind, new, wider or kind, each))
+            extra = first is not None and target.replicas > first[key].replicas
+            grows.append(_Grow(resize, kind, new, wider or kind, each, extra))
     free = free_now(snapshot)
     now = Flight(free)
     # Whether those who move can go is not known yet: their room is not about to come free.
@@ -122,7 +133,7 @@ def _grow(grows: Sequence[_Grow], now: Flight, later: Flight) -> Iterator[Resize
     able: list[_Grow] = []
     waiting: list[_Grow] = []
     for grow in grows:
-        (able if grow.new <= later.room_for(grow.kind) else waiting).append(grow)
+        (able if grow.new <= later.room_for(grow.kind) and not grow.extra else waiting).append(grow)
     turns = Turns(later, ((grow.kind, grow.new) for grow in able))
 
     def goes(grow: _Grow, may_harm: Callable[[Kind], bool]) -> bool:
@@ -147,7 +158,7 @@ def _grow(grows: Sequence[_Grow], now: Flight, later: Flight) -> Iterator[Resize
             yield grow.resize
         else:
             waiting.append(grow)
-    late = [grow for grow in waiting if not later.safe_with(grow.kind, grow.new)]
+    late = [grow for grow in waiting if grow.extra or not later.safe_with(grow.kind, grow.new)]
     for grow in waiting:
         key, current, target = grow.resize.key, grow.resize.current, grow.resize.target
         if grow in late and grow.wider != grow.kind and now.safe_with(grow.wider, grow.new):
