@@ -192,7 +192,7 @@ def prices_apart(one: Decision, other: Decision) -> float:
 
 @pytest.mark.parametrize("seed", [0, 11])
 async def test_noise_of_the_rates_writes_nothing(seed: int) -> None:
-    """Seeds where it takes a price from a flavor to a queue and back, and moves another by half."""
+    """Seeds where it moves a price by more than 30 % of the highest, and changes no decision."""
     world, server = crowded(seed), Server("a", "b")
     first = decide(world, Policy())
     assert await server.round(world, first) == 3

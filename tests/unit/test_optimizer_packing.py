@@ -13,8 +13,8 @@ from apportion.model.queues import Queue, Quota
 from apportion.model.snapshot import Ceiling, Snapshot, Terms
 from apportion.optimizer import place, solve, survivors, violations
 from apportion.optimizer.repair import Repair, repaired
-from apportion.optimizer.sharing import Shared
-from apportion.optimizer.solve import Round
+from apportion.optimizer.sharing import Shared, Target, priced
+from apportion.optimizer.solve import Aim, Round
 from apportion.optimizer.solving import Solvers
 from apportion.optimizer.stages import staged
 from bench.instances import SIZES, instance
@@ -116,6 +116,8 @@ def test_ragged_nodes_cut_new_jobs_never_running_ones() -> None:
     base = under(snapshot([node("n1", 4), node("n2", 4)], [old, job("new", 1, 1, 4)]), old=Terms(keeps=4))
     plan = solve(base, EXACT)
     assert granted(plan) == {"new": 0, "old": 4}
+    # The rows know it, so nothing is planned that has to be cut back.
+    assert plan.unplaced == ()
     elastic = under(snapshot([node("n1", 4), node("n2", 4)], [old, job("new", 1, 4, 1)]), old=Terms(keeps=4))
     assert granted(solve(elastic, EXACT)) == {"new": 4, "old": 4}
 
@@ -166,6 +168,21 @@ def test_who_would_move_and_finds_no_room_there_keeps_the_place_it_had() -> None
     assignment = repaired(Repair(round_.snapshot, round_.ground, problem), x, without, best, 0.0)
     assert assignment.columns == {JobKey("ns", "old"): option["old", "h100"], JobKey("ns", "new"): -1}
     assert assignment.unplaced == (JobKey("ns", "new"),)
+
+
+def test_the_bound_keeps_what_stages_reached_also_of_a_program_with_more_rows() -> None:
+    ragged = instance(SIZES[0], 35, running=True)
+    queues = tuple(
+        replace(one, quotas=tuple(replace(share, lending_limit=share.nominal // 2) for share in one.quotas))
+        for one in ragged.queues
+    )
+    round_ = Round(replace(ragged, queues=queues), EXACT)
+    attempt = round_.counted_from(round_.attempted(round_.found, round_.limits, Aim(0.001, {}, rough=True)))
+    assert attempt.limits > len(round_.limits)
+    found, rows = round_.loose
+    unstaged = attempt.problem.on(found, rows, attempt.limits).unstaged(len(rows))
+    anything = priced(unstaged, attempt.assignment.x, round_.solvers, Target(0.001, 0.0)).bound
+    assert attempt.value <= round_.bound(attempt) < anything - 0.1
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -35,3 +35,12 @@ def test_only_the_jobs_asked_for_count() -> None:
     room = replace(pair(8), ceilings=(Ceiling("mine", "h100", 2),))
     assert not would_grow(room, Policy(), [OWNER])
     assert would_grow(room, Policy(), [OTHER])
+
+
+def test_room_that_comes_free_only_by_two_together_counts() -> None:
+    asks = running(job("asks", 1, 2, 8, queue_name="mine"), {"m": 1})
+    others = [running(job(name, 1, 4, queue_name="yours"), {"n": 4}) for name in ("one", "two")]
+    terms = {asks.key: Terms(keeps=1, free_to_change=True)}
+    queues = (queue("mine", quota(16), cohort="lab", weight=1000.0), queue("yours", quota(8), cohort="lab"))
+    world = snapshot(asks, *others, on=(node("n"), node("m")), queues=queues, terms=terms)
+    assert would_grow(world, Policy(), [asks.key])

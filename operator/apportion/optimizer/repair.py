@@ -38,14 +38,14 @@ class Assignment:
 def trimmed(repair: "Repair", x: Floats) -> Assignment:
     """An assignment whose pods all place on paper; what then stays idle is not filled."""
     wanted = repair.assign(x)
-    assigned, placer = repair.cut(*repair.returned(wanted, repair.place(wanted)))
+    assigned, placer = repair.fitted(wanted, repair.place(wanted))
     return Assignment(assigned, repair.counts(assigned), tuple(sorted(placer.unplaced)), resolved=False)
 
 
 def grown_up(repair: "Repair", x: Floats) -> Assignment:
     """What of x places, with every step on top of it that places as well, the most valuable first."""
     wanted = repair.assign(x)
-    assigned, placer = repair.cut(*repair.returned(wanted, repair.place(wanted)))
+    assigned, placer = repair.fitted(wanted, repair.place(wanted))
     missing = repair.fill(assigned, placer).unplaced
     return Assignment(assigned, repair.counts(assigned), tuple(sorted(missing)), resolved=True)
 
@@ -72,8 +72,7 @@ def repaired(repair: "Repair", x: Floats, solvers: Solvers, best: Shared, gap: f
             assigned, placer, resolved = tried, placed, True
             break
     wanted = dict(assigned)
-    assigned, placer = repair.returned(assigned, placer)
-    assigned, placer = repair.cut(assigned, placer)
+    assigned, placer = repair.fitted(assigned, placer)
     missing = repair.fill(assigned, placer).unplaced
     lost = tuple(
         key
@@ -146,6 +145,10 @@ class Repair:
         columns, current = self._options.columns, self._options.groups[self._jobs[key][0]].current
         same = self._snapshot.flavors[int(columns.flavor[column])].name == current.flavor
         return same and int(columns.replicas[column]) <= current.replicas
+
+    def fitted(self, assigned: dict[JobKey, int], placer: Placer) -> tuple[dict[JobKey, int], Placer]:
+        """What of it places: first everybody who was promised something has it, then the others give back."""
+        return self.cut(*self.returned(assigned, placer))
 
     def returned(self, assigned: dict[JobKey, int], placer: Placer) -> tuple[dict[JobKey, int], Placer]:
         """Who finds no room for what was promised stays where it is; whoever was to have that room looks for another.

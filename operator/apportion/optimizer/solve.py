@@ -109,14 +109,14 @@ class Round:
             return self.plan_of(first, first.bound)
         if small and self._proved(first, bound := self.bound(first)):
             return self.plan_of(first, bound, first.bound_staying(self.ground))
-        second = self._from(first, rough=True)
-        tried = [first, second, self._from(second)]
+        second = self.counted_from(first, rough=True)
+        tried = [first, second, self.counted_from(second)]
         if small:
-            tried.append(self._from(first))
+            tried.append(self.counted_from(first))
         best, other = max(tried, key=lambda one: one.rank), None
         if (small or best.outranked) and not self._proved(best, self.bound(best)):
             other = self.attempted(*self.loose, aim)
-            best = max(best, other, self._from(other), key=lambda one: one.rank)
+            best = max(best, other, self.counted_from(other), key=lambda one: one.rank)
         bound = self.bound(best)
         if other is not None and other.problem.keeps_to(best.assignment.x):
             bound = min(bound, other.bound)
@@ -127,7 +127,7 @@ class Round:
         target = Target(max(0.0, self.policy.solver.gap), admission_constant(attempt.problem))
         return attempt.complete and target.reached(attempt.value, bound)
 
-    def _from(self, attempt: Attempt, rough: bool = False) -> Attempt:
+    def counted_from(self, attempt: Attempt, rough: bool = False) -> Attempt:
         """The program counted from where this attempt leaves all pods; not rough: with those in their places."""
         found = stood(self.found, self.ground, attempt.assignment.columns)
         if rough:
@@ -170,7 +170,7 @@ class Round:
     def bound(self, attempt: Attempt) -> float:
         """What no plan is worth more than that reaches what this one does stage by stage, wherever pods are."""
         found, rows = self.loose
-        problem = attempt.problem.on(found, rows, len(self.limits))
+        problem = attempt.problem.on(found, rows, attempt.limits)
         if not problem.keeps_to(attempt.assignment.x):
             problem = problem.unstaged(len(rows))
         start = _by_row(problem, attempt.prices)
@@ -180,8 +180,10 @@ class Round:
         return priced(problem, attempt.assignment.x, self.solvers, target).bound
 
     def would_grow(self, keys: Set[JobKey]) -> bool:
-        found, columns = self.found, self.found.columns
-        problem = Problem(found, self.limits, self.sizes, np.zeros_like(self.sizes), columns.reduced <= 0)
+        # As if pods could move: rows counted from where they are do not see what several leave together.
+        found, rows = self.loose
+        columns = found.columns
+        problem = Problem(found, rows, self.sizes, np.zeros_like(self.sizes), columns.reduced <= 0)
         promised_to = np.array([group.keeps > 0 for group in found.groups], dtype=np.bool_)
         worth = columns.value + PROMISE * float(columns.value.max(initial=1.0)) * promised_to[columns.group]
         relaxed = self.solvers.relax(problem, np.flatnonzero(problem.offered), worth)
