@@ -64,6 +64,7 @@ class Operator:
             await self._checked(api)
             leads = self._elected(api)
             self.allocator = Allocator(api, self.settings, self.metrics, leads)
+            self.metrics.leader.set_function(leads)
             await self._listed(self.allocator)
             await rehearsed
             self.problem = ""
@@ -189,7 +190,6 @@ class Operator:
             unwatched = sight.unwatched()
             for kind in kinds.WATCHED:
                 self.metrics.unwatched.labels(str(kind)).set(unwatched.get(kind, 0.0))
-            self.metrics.leader.set(1 if self.allocator.leads() else 0)
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     def stuck(self) -> str:
