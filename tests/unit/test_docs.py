@@ -83,9 +83,13 @@ def fields(value: object, path: str = "") -> set[str]:
     return set()
 
 
-@pytest.mark.parametrize("change", ["", "drain gpu-0003"], ids=["Decision", "WhatIf"])
-def test_decision_page_names_every_field_of_the_document(change: str) -> None:
-    words = ["plan", "-f", str(DOCS / "examples" / "two-flavors.yaml"), "-o", "json"]
+@pytest.mark.parametrize(
+    ("example", "change"),
+    [("two-flavors", ""), ("growing", ""), ("two-flavors", "drain gpu-0003")],
+    ids=["Decision", "Decision with new nodes", "WhatIf"],
+)
+def test_decision_page_names_every_field_of_the_document(example: str, change: str) -> None:
+    words = ["plan", "-f", str(DOCS / "examples" / f"{example}.yaml"), "-o", "json"]
     done = CliRunner().invoke(cli, [*words, "--what-if", change] if change else words)
     decision, what_if = (DOCS / "reference" / "decision.md").read_text(encoding="utf-8").split("\n## What if\n")
     page = what_if if change else decision
@@ -109,8 +113,15 @@ def test_command_on_an_example_file_prints_what_the_page_shows(line: str, monkey
 
 
 def test_the_page_shows_what_explain_and_a_what_if_print() -> None:
-    assert sorted(line.split()[0] for line in PRINTED) == ["explain", "plan"]
+    assert sorted(line.split()[0] for line in PRINTED) == ["explain", "explain", "plan"]
     assert len(TYPED) >= 4
+
+
+def test_the_page_says_what_a_plan_would_provision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    done = CliRunner().invoke(cli, ["plan", "-f", "docs/examples/growing.yaml"], env={"COLUMNS": "300"})
+    (said,) = [line for line in done.output.splitlines() if line.startswith("would be provisioned")]
+    assert f'ends with "{said}"' in TASKS
 
 
 def test_every_what_if_that_the_page_lists_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """A sudden loss of much of a flavor starts a grace in which nobody on it is shrunk."""
 
+from dataclasses import replace
+
 import pytest
 
 from apportion.kube.inventory import GRACE_SECONDS, Losses
@@ -46,3 +48,11 @@ def test_an_operator_that_never_saw_the_nodes_measures_by_what_jobs_were_granted
     losses = Losses()
     seen = snapshot(nodes=nodes(1), jobs=(running(job("a", high=16), {"h100-0": 8, "h100-1": 8}),), now=NOW)
     assert "h100" in losses.observe(seen)
+
+
+def test_nodes_that_were_only_hoped_for_are_no_loss() -> None:
+    waits = running(job("a", high=16), {"h100-0": 8})
+    assert waits.admission is not None
+    more = replace(waits.admission, replicas=16, new_nodes=1)
+    seen = snapshot(nodes=nodes(1), jobs=(replace(waits, memory=replace(waits.memory, admission=more)),), now=NOW)
+    assert "h100" not in Losses().observe(seen)

@@ -65,7 +65,12 @@ def test_an_owned_deployment_is_the_authors_template_pinned_to_the_flavor() -> N
     assert spec["selector"] == {"matchLabels": {"apportion.dev/job": "one"}}
     assert spec["template"]["metadata"] == {
         "labels": {"team": "x", "apportion.dev/job": "one"},
-        "annotations": {"note": "y", "apportion.dev/flavor": "h100"},
+        "annotations": {
+            "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+            "karpenter.sh/do-not-disrupt": "true",
+            "note": "y",
+            "apportion.dev/flavor": "h100",
+        },
     }
     pod = spec["template"]["spec"]
     assert pod["nodeSelector"] == {"zone": "a", "gpu.product": "H100"}
@@ -219,3 +224,20 @@ def test_a_template_is_written_again_for_another_flavor_or_another_template_only
     theirs = referenced({"apportion.dev/decision": "7"})
     theirs["spec"]["template"]["metadata"]["annotations"] = {"apportion.dev/flavor": "h100"}
     assert not needs_repin(facts(theirs), replace(granted(), template_hash="t2"))
+
+
+def test_autoscalers_leave_the_pods_alone_unless_the_author_says_otherwise() -> None:
+    theirs = {**TEMPLATE, "metadata": {"annotations": {"karpenter.sh/do-not-disrupt": "false"}}}
+    found = owned_deployment(theirs, granted(), H100, None)["spec"]["template"]["metadata"]["annotations"]
+    assert found["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "false"
+    assert found["karpenter.sh/do-not-disrupt"] == "false"
+
+
+def test_a_template_that_an_older_version_wrote_without_these_annotations_stays_as_it_is() -> None:
+    """Writing them into it would restart every pod."""
+    old = made(granted())
+    old["spec"]["template"]["metadata"]["annotations"] = {"apportion.dev/flavor": "h100"}
+    here = facts(old)
+    assert not needs_repin(here, granted(replicas=4, round_=9))
+    after = json_patch(old, resize(here, 4, {}))
+    assert after["spec"]["template"] == old["spec"]["template"]

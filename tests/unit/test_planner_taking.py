@@ -233,7 +233,7 @@ def test_a_queue_may_use_its_own_and_what_is_free_of_the_cohort(on: tuple[int, .
     theirs = running(job("theirs", 8, 8, queue_name="yours"), {"n0": 6, "n1": 2})
     there = (*(node(f"n{at}", gpus) for at, gpus in enumerate(on)), node("slow", 4, "a100"))
     now = snapshot(mine, theirs, on=there, queues=LAB)
-    rights = settle(now, {j.key: Terms() for j in now.jobs}, Churn(now, NO_BUDGET))
+    rights = settle(now, {j.key: Terms() for j in now.jobs}, Churn(now, NO_BUDGET), {})
     ceilings = {(c.queue, c.flavor): c.accelerators for c in rights.standing}
     assert ceilings["yours", "h100"] == yours
     assert ceilings["mine", "h100"] == 8

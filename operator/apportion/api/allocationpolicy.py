@@ -115,6 +115,26 @@ def _idle_above_full(flavor: "Flavor") -> Path | None:
     return ("idleWatts",)
 
 
+class Provisionable(Wire):
+    """Nodes of a flavor that cluster-autoscaler or Karpenter adds when pods are Pending for them."""
+
+    max_nodes: Annotated[int, Field(ge=0, le=100_000)]
+    """How many nodes of the flavor there may be, those that exist included; as the autoscaler's own limit."""
+    accelerators_per_node: Annotated[int, Field(ge=1, le=100_000)]
+    """Accelerators of one new node."""
+    provisioning_timeout_seconds: Annotated[int, Field(ge=1, le=86_400)] = 900
+    """How long granted pods wait for new nodes before the grant is given back and the flavor avoided for a while."""
+    least_yield: Share = 0.2
+    """The work that an accelerator of a new node must do for its money and after the wait, as a fraction of that of an
+    accelerator of the job's minimum."""
+
+
+def _unknown_nodes(flavor: "Flavor") -> Path | None:
+    if flavor.provisionable is None or (flavor.resource is not None and flavor.node_selector):
+        return None
+    return ("provisionable",)
+
+
 class Flavor(Wire):
     """A kind of accelerator: a new one, or what is to be known of a discovered one with this name."""
 
@@ -134,6 +154,8 @@ class Flavor(Wire):
     """Power of one idle accelerator."""
     speed: PositiveAmount | None = None
     """How fast it is, relative to the others, for jobs that say nothing; a number or a decimal string. Absent: 1."""
+    provisionable: Provisionable | None = None
+    """Nodes of it may be added. Absent: there are those that exist."""
 
     rules = (
         Rule(
@@ -145,6 +167,11 @@ class Flavor(Wire):
             "!has(self.watts) || !has(self.idleWatts) || self.idleWatts <= self.watts",
             "idleWatts must not be above watts",
             _idle_above_full,
+        ),
+        Rule(
+            "!has(self.provisionable) || (has(self.resource) && has(self.nodeSelector) && size(self.nodeSelector) > 0)",
+            "a provisionable flavor needs its resource and its nodeSelector: there may be no node yet to tell them",
+            _unknown_nodes,
         ),
     )
 

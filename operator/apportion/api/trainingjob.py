@@ -268,6 +268,8 @@ class Admission(Wire):
     """The decision round that granted it."""
     since: Timestamp
     """When the job was admitted on this flavor."""
+    new_nodes: Count = 0
+    """How many nodes that did not exist yet its pods wait for at most; absent once all of them are bound."""
 
 
 class Backoff(Wire):

@@ -53,6 +53,15 @@ def decision_document(snapshot: Snapshot, decision: Decision, warnings: tuple[st
             }
             for capacity in decision.capacity
         ],
+        "newNodes": [
+            {
+                "flavor": new.flavor,
+                "nodes": new.nodes,
+                "acceleratorsPerNode": new.accelerators_per_node,
+                "most": new.most,
+            }
+            for new in decision.new_nodes
+        ],
         "queues": [
             {
                 "queue": use.queue,

@@ -68,6 +68,11 @@ def _table(got: Read, decision: Decision) -> None:
     console.print()
     console.print(capacity)
     console.print()
+    for new in decision.new_nodes:
+        console.print(
+            f"would be provisioned: up to {new.nodes} node{'s' * (new.nodes != 1)} of {new.accelerators_per_node} "
+            f"{new.flavor}, of {new.most} that may be added"
+        )
     console.print(
         f"{plan.status}: objective {plan.objective:.6g}, bound {plan.bound:.6g}, gap {plan.gap:.2%}, "
         f"{plan.method}, {plan.seconds:.2f} s"

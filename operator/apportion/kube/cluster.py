@@ -310,6 +310,7 @@ class _Join:
                 placeable=node.placeable and flavor is not None,
                 why_not=why_not or node.why_not,
                 uid=node.uid,
+                created=node.created,
             ),
             flavor,
         )

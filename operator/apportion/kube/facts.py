@@ -22,6 +22,8 @@ LIFECYCLE_TAINTS = (
     "node.kubernetes.io/unreachable",
     "node.kubernetes.io/unschedulable",
 )
+STARTING_TAINTS = ("node.cloudprovider.kubernetes.io/uninitialized", "karpenter.sh/unregistered")
+STARTUP_TAINT_PREFIX = "startup-taint.cluster-autoscaler.kubernetes.io/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class NodeFacts:
     capacity: Amounts
     placeable: bool
     why_not: str
+    created: float
 
 
 def node_facts(raw: Raw) -> NodeFacts:
@@ -46,6 +49,8 @@ def node_facts(raw: Raw) -> NodeFacts:
         why_not = "is cordoned"
     elif text(ready, "status") != "True":
         why_not = "is not ready"
+    elif any(map(says_starting, mappings(raw, "spec", "taints"))):
+        why_not = "is starting"
     taints = tuple(taint(entry) for entry in mappings(raw, "spec", "taints"))
     return NodeFacts(
         name=text(raw, "metadata", "name"),
@@ -56,7 +61,14 @@ def node_facts(raw: Raw) -> NodeFacts:
         capacity=amounts(raw, "status", "capacity"),
         placeable=not why_not,
         why_not=why_not,
+        created=seconds(raw, "metadata", "creationTimestamp") or 0.0,
     )
+
+
+def says_starting(raw: Raw) -> bool:
+    """Taints that a new node carries until what it needs runs on it."""
+    key = text(raw, "key")
+    return key in STARTING_TAINTS or key.startswith(STARTUP_TAINT_PREFIX)
 
 
 @dataclass(frozen=True, slots=True)

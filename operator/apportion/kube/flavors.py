@@ -168,11 +168,16 @@ def in_catalog(allocatable: Amounts, labels: Mapping[str, str], catalog: Sequenc
     for entry in catalog:
         if entry.node_selector and all(labels.get(key) == value for key, value in entry.node_selector):
             if allocatable.get(entry.resource, 0) > 0:
-                tolerations = flavor_of(entry.name, entry.resource, ()).tolerations
-                return replace(entry, tolerations=(*tolerations, *entry.tolerations))
+                return tolerated(entry)
         elif not entry.node_selector and allocatable.get(entry.resource, 0) > 0 and not known(entry.resource):
             return entry
     return None
+
+
+def tolerated(entry: Flavor) -> Flavor:
+    """The catalog's flavor with what its provider taints such nodes with, whether or not there is one."""
+    tolerations = flavor_of(entry.name, entry.resource, ()).tolerations
+    return replace(entry, tolerations=(*tolerations, *entry.tolerations))
 
 
 def known(resource: str) -> bool:

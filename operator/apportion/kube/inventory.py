@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from apportion.model.eligibility import request_on
+from apportion.model.eligibility import request_on, waiting_for_nodes
 from apportion.model.snapshot import Snapshot
 
 WINDOW_SECONDS = 60.0
@@ -56,10 +56,11 @@ class Losses:
 
     @staticmethod
     def _granted(snapshot: Snapshot) -> dict[str, int]:
-        """What jobs hold by their grants: the yardstick of the first look after a start."""
+        """What jobs hold by their grants: the yardstick of the first look after a start. What waits for nodes that
+        are still to come is not lost."""
         granted: dict[str, int] = {}
         for job in snapshot.jobs:
             if job.admission is not None:
-                count = job.admission.replicas * job.per_replica
+                count = (job.admission.replicas - waiting_for_nodes(job)) * job.per_replica
                 granted[job.admission.flavor] = granted.get(job.admission.flavor, 0) + count
         return granted

@@ -40,7 +40,8 @@ def read_admission(status: Raw) -> Admission | None:
     flavor, replicas = text(raw, "flavor"), integer(raw, "replicas")
     if not flavor or replicas <= 0:
         return None
-    return Admission(flavor, replicas, integer(raw, "round"), seconds(raw, "since") or 0.0)
+    new_nodes = max(0, integer(raw, "newNodes"))
+    return Admission(flavor, replicas, integer(raw, "round"), seconds(raw, "since") or 0.0, new_nodes)
 
 
 def read_backoff(raw: Raw) -> Backoff:
@@ -74,6 +75,8 @@ def status_of(memory: Memory, generation: int) -> dict[str, Any]:
             "round": memory.admission.round,
             "since": timestamp(memory.admission.since),
         }
+        if memory.admission.new_nodes:
+            status["admission"]["newNodes"] = memory.admission.new_nodes
     if memory.queued_since is not None:
         status["queuedSince"] = timestamp(memory.queued_since)
     if memory.restarted_at:

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from apportion.api import parse_allocation_policy, parse_queue
 from apportion.api.allocationpolicy import ChurnBudget as WireChurnBudget
+from apportion.api.allocationpolicy import Provisionable as WireProvisionable
 from apportion.api.common import LabelSelector
+from apportion.kube.flavors import tolerated
 from apportion.kube.raw import Raw
-from apportion.model.flavors import Flavor
+from apportion.model.flavors import Flavor, Provisionable
 from apportion.model.policy import ChurnBudget, Mode, Objective, Policy, QueueChurn, SolverLimits, Stability
 from apportion.model.queues import Queue, Quota
 from apportion.model.selection import Requirement, Toleration
@@ -64,6 +66,7 @@ def policy_of(raw: Raw) -> Policy:
                 price_per_hour=_number(flavor.price_per_hour),
                 watts=_number(flavor.watts),
                 idle_watts=_number(flavor.idle_watts),
+                provisionable=provisionable(flavor.provisionable),
             )
             for flavor in spec.flavors
         ),
@@ -71,6 +74,13 @@ def policy_of(raw: Raw) -> Policy:
         uid=policy.metadata.uid,
         generation=policy.metadata.generation,
     )
+
+
+def provisionable(spec: WireProvisionable | None) -> Provisionable | None:
+    if spec is None:
+        return None
+    timeout, least = float(spec.provisioning_timeout_seconds), float(spec.least_yield)
+    return Provisionable(spec.max_nodes, spec.accelerators_per_node, timeout, least)
 
 
 def churn_budget(spec: WireChurnBudget) -> ChurnBudget:
@@ -85,6 +95,6 @@ def _number(value: object) -> float | None:
 
 def last_flavors(flavors: Sequence[Flavor], catalog: Sequence[Flavor]) -> tuple[Flavor, ...]:
     """Discovered and catalog flavors that nodes carry, in name order, and catalog entries that no node carries yet."""
-    by_name = {flavor.name: flavor for flavor in catalog if flavor.resource}
+    by_name = {flavor.name: tolerated(flavor) for flavor in catalog if flavor.resource}
     by_name.update({flavor.name: flavor for flavor in flavors})
     return tuple(by_name[name] for name in sorted(by_name))

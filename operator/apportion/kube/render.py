@@ -14,6 +14,10 @@ from apportion.model.selection import Requirement, Toleration
 JOB_LABEL = "apportion.dev/job"
 TRAINING_PRIORITY_CLASS = "apportion-training"
 
+# A gang that loses a pod restarts as a whole: neither autoscaler may empty its nodes to save some. They are put into a
+# template when it is written anyway, never into one that runs: that would restart every pod.
+UNDISTURBED = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
+
 Patch = list[dict[str, Any]]
 
 
@@ -71,7 +75,7 @@ def owned_template(template: Raw, job: Job, flavor: Flavor, priority_class: str 
         spec["priorityClassName"] = priority_class
     meta = {
         "labels": {**texts(template, "metadata", "labels"), JOB_LABEL: job.key.name},
-        "annotations": {**texts(template, "metadata", "annotations"), FLAVOR: flavor.name},
+        "annotations": {**UNDISTURBED, **texts(template, "metadata", "annotations"), FLAVOR: flavor.name},
     }
     return {"metadata": meta, "spec": spec}
 

@@ -17,6 +17,14 @@ def current_grant(job: Job) -> Grant:
     return Grant(admission.flavor, admission.replicas)
 
 
+def waiting_for_nodes(job: Job) -> int:
+    """Replicas that were granted in the hope of new nodes and have no node yet."""
+    if job.admission is None or not job.admission.new_nodes:
+        return 0
+    bound = sum(1 for pod in job.pods if pod.node is not None and not pod.terminating)
+    return max(0, job.admission.replicas - bound)
+
+
 def accepts(job: Job, flavor: Flavor) -> bool:
     """The job's allow-list and resource allow the flavor at all."""
     if flavor.resource != job.resource:

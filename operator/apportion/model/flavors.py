@@ -8,6 +8,20 @@ from apportion.model.selection import Taint, Toleration
 
 
 @dataclass(frozen=True)
+class Provisionable:
+    """Nodes of a flavor that an autoscaler adds when pods are Pending: at most `max_nodes`, those that exist included.
+
+    timeout_seconds: how long granted pods wait for them. least_yield: what part of the work of an accelerator of the
+    job's minimum a new one must do, for its money and after the wait (planner/provisioning.py).
+    """
+
+    max_nodes: int
+    accelerators_per_node: int
+    timeout_seconds: float = 900.0
+    least_yield: float = 0.2
+
+
+@dataclass(frozen=True)
 class Flavor:
     """One kind of accelerator, as the catalog or the discovery names it.
 
@@ -22,6 +36,7 @@ class Flavor:
     price_per_hour: float | None = None
     watts: float | None = None
     idle_watts: float | None = None
+    provisionable: Provisionable | None = None
 
     @property
     def unit(self) -> int:
@@ -35,7 +50,8 @@ class Node:
 
     flavor is None where the node carries nothing that a job could use (then `why_not` says why). `placeable` is
     False for a cordoned, not ready or vanishing node: its pods keep their room, nobody gets more of it.
-    `foreign` are the requests of pods that no TrainingJob owns.
+    `foreign` are the requests of pods that no TrainingJob owns. `exists` is False for a node that an autoscaler would
+    add: only the planner makes such ones. `created` in seconds of the epoch.
     """
 
     name: str
@@ -47,3 +63,5 @@ class Node:
     placeable: bool = True
     why_not: str = ""
     uid: str = ""
+    created: float = 0.0
+    exists: bool = True

@@ -34,12 +34,16 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What was granted: the planner's memory. A grant that is not bound yet is reserved for its job."""
+    """What was granted: the planner's memory. A grant that is not bound yet is reserved for its job.
+
+    new_nodes: how many nodes that did not exist yet its pods wait for at most; 0 once all of them are bound.
+    """
 
     flavor: str
     replicas: int
     round: int
     since: float
+    new_nodes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

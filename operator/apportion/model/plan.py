@@ -92,13 +92,17 @@ NOTHING = Grant()
 
 @dataclass(frozen=True)
 class Resize:
-    """One change of one job. Wave 0 is emitted now; later waves wait for room, and are decided again by then."""
+    """One change of one job. Wave 0 is emitted now; later waves wait for room, and are decided again by then.
+
+    new_nodes: how many nodes that do not exist its pods need at most.
+    """
 
     key: JobKey
     current: Grant
     target: Grant
     wave: int = 0
     leaving: tuple[str, ...] = ()
+    new_nodes: int = 0
 
     @property
     def kind(self) -> str:
@@ -147,6 +151,16 @@ class Capacity:
 
 
 @dataclass(frozen=True)
+class NewNodes:
+    """Nodes of a flavor that grants wait for, of `most` that may be added."""
+
+    flavor: str
+    nodes: int
+    accelerators_per_node: int
+    most: int
+
+
+@dataclass(frozen=True)
 class QueueUse:
     queue: str
     flavor: str
@@ -167,5 +181,6 @@ class Decision:
     resizes: tuple[Resize, ...] = ()
     capacity: tuple[Capacity, ...] = ()
     queue_use: tuple[QueueUse, ...] = ()
+    new_nodes: tuple[NewNodes, ...] = ()
     recheck_after: float | None = None
     warnings: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from apportion.planner.entitled import entitled
 from apportion.planner.explain import Reasons
 from apportion.planner.lifecycle import State, assess, base_terms, soonest
 from apportion.planner.outcomes import Round, outcome
+from apportion.planner.provisioning import added, new_nodes, patient, uses_more, with_all, with_coming, worthwhile
 from apportion.planner.queueing import stand_in
 from apportion.planner.terms import Rights, settle
 from apportion.planner.waves import blocked_moves, in_waves
@@ -27,8 +28,9 @@ Solve = Callable[[Snapshot, Policy], Plan]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a round wants, before it is carried out. `snapshot` carries the round's terms; `solved` is what the plan
-    was made for, without the claims that came to nothing."""
+    """What a round wants, before it is carried out. `snapshot` carries the round's terms, and all nodes that may be
+    added; `solved` is what the plan was made for, without the claims that came to nothing. `first` are the targets
+    without nodes that may be added, if the plan uses them."""
 
     snapshot: Snapshot
     solved: Snapshot
@@ -37,6 +39,7 @@ class Wanted:
     plan: Plan
     targets: Mapping[JobKey, Grant]
     churn: Churn
+    first: Mapping[JobKey, Grant] | None = None
 
 
 def decide(snapshot: Snapshot, policy: Policy, rule: Solve = solve) -> Decision:
@@ -54,36 +57,83 @@ def wanted(snapshot: Snapshot, policy: Policy, rule: Solve = solve) -> Wanted:
     before = {job.key: current_grant(job) for job in snapshot.jobs}
     states = {
         job.key: assess(
-            adopted(job, snapshot), snapshot.now, snapshot.now < snapshot.grace.get(before[job.key].flavor, 0.0)
+            adopted(patient(job, snapshot.flavors), snapshot),
+            snapshot.now,
+            snapshot.now < snapshot.grace.get(before[job.key].flavor, 0.0),
         )
         for job in snapshot.jobs
     }
     states, terms = standing(snapshot, states, policy)
     settled = replace(snapshot, jobs=tuple(states[job.key].job for job in snapshot.jobs), terms=terms)
     churn = Churn(settled, policy.stability.churn)
-    rights = Rights(terms) if policy.mode is Mode.FREEZE else settle(settled, terms, churn)
+    wide, settled = with_all(settled), with_coming(settled)
+    more = added(settled, wide)
+    rights = Rights(terms) if policy.mode is Mode.FREEZE else settle(settled, terms, churn, more)
+    search = Search(policy, rule, rights, states, churn, before)
     settled = replace(settled, terms=rights.terms, ceilings=(*rights.standing, *rights.claims))
-    while True:
-        plan, solved = planned(settled, policy, rights, rule)
-        targets = targets_of(settled, plan)
-        if blocked := blocked_moves(settled, before, targets):
-            settled = without_moves(settled, blocked)
-        elif beyond_budget := beyond(churn, settled, Changes(before, targets)):
-            settled = keeping(settled, beyond_budget, rights.yields)
-        else:
-            return Wanted(settled, solved, states, rights.taken, plan, targets, churn)
+    found = search.best(settled)
+    if more:
+        found = grown(search, found, wide)
+    return found
+
+
+@dataclass(frozen=True)
+class Search:
+    """What all plans of a round share."""
+
+    policy: Policy
+    rule: Solve
+    rights: Rights
+    states: Mapping[JobKey, State]
+    churn: Churn
+    before: Mapping[JobKey, Grant]
+
+    def best(self, settled: Snapshot) -> Wanted:
+        """Plan until no move waits for itself and no budget is overdrawn."""
+        while True:
+            plan, solved = planned(settled, self.policy, self.rights, self.rule)
+            targets = targets_of(settled, plan)
+            if blocked := blocked_moves(settled, self.before, targets):
+                settled = without_moves(settled, blocked)
+            elif beyond_budget := beyond(self.churn, settled, Changes(self.before, targets)):
+                settled = keeping(settled, beyond_budget, self.rights.yields)
+            else:
+                return Wanted(settled, solved, self.states, self.rights.taken, plan, targets, self.churn)
+
+
+def grown(search: Search, found: Wanted, wide: Snapshot) -> Wanted:
+    """The plan on all nodes that may be added, where somebody gets more by it; else the one on what there is.
+
+    Either way the result carries these nodes: what was granted before may wait for them.
+    """
+    narrow = found.snapshot
+    ceilings = (*search.rights.wider, *search.rights.claims)
+    open_ = replace(narrow, nodes=wide.nodes, ceilings=ceilings)
+    asked = worthwhile(open_, narrow, search.policy, found.targets)
+    if asked is not None:
+        rights = replace(search.rights, standing=search.rights.wider)
+        more = replace(search, rights=rights).best(asked)
+        if uses_more(narrow, found.targets, more.targets):
+            # What limits the use of new nodes is nobody's lasting limit: reasons speak of the jobs as they are.
+            said = {
+                key: replace(t, barred=narrow.terms[key].barred, keeps=narrow.terms[key].keeps)
+                for key, t in more.snapshot.terms.items()
+            }
+            return replace(more, snapshot=replace(more.snapshot, jobs=narrow.jobs, terms=said), first=found.targets)
+    return replace(found, snapshot=open_)
 
 
 def concluded(snapshot: Snapshot, policy: Policy, found: Wanted) -> Decision:
     """The second half: what is granted of it now, and what is said."""
     before = {job.key: current_grant(job) for job in snapshot.jobs}
     settled, states, plan, targets = found.snapshot, found.states, found.plan, found.targets
-    resizes = entitled(settled, before, in_waves(settled, before, targets).resizes)
+    resizes = entitled(settled, before, in_waves(settled, before, targets, found.first).resizes)
     granted = grants_of(settled, targets, resizes, policy)
     changes = any(granted[key] != before[key] for key in granted)
     number = snapshot.round + 1 if changes else snapshot.round
     reasons = Reasons(settled, plan, targets, found.churn)
-    round_ = Round(number, snapshot.now, reasons, found.taken, observing=policy.mode is Mode.OBSERVE)
+    asked = {resize.key: resize.new_nodes for resize in resizes if resize.new_nodes}
+    round_ = Round(number, snapshot.now, reasons, found.taken, asked, observing=policy.mode is Mode.OBSERVE)
     outcomes = tuple(
         outcome(round_, states[key], before[key], targets[key], granted[key]) for key in (j.key for j in settled.jobs)
     )
@@ -94,6 +144,7 @@ def concluded(snapshot: Snapshot, policy: Policy, found: Wanted) -> Decision:
         resizes=resizes,
         capacity=capacity(snapshot),
         queue_use=queue_use(settled, granted, plan),
+        new_nodes=new_nodes(settled, outcomes),
         recheck_after=recheck(settled, states.values(), outcomes, found.churn),
         warnings=(*snapshot.warnings, *plan.warnings),
     )

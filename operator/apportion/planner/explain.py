@@ -77,6 +77,12 @@ class Reasons:
             return Block("NoCapacity", f"{need}; {self._room_short(job, flavor, more)}")
         return Block("NotWorthIt", f"{need}; that would earn less than the restart costs, or than others gain by it")
 
+    def patience(self, job: Job, flavor: str) -> float:
+        """Seconds that its pods may wait for new nodes."""
+        known = self.flavors.get(flavor)
+        offer = known.provisionable if known is not None else None
+        return max(job.placement_timeout_seconds, offer.timeout_seconds if offer is not None else 0.0)
+
     def _no_flavor(self, job: Job) -> str:
         wanted = ", ".join(choice.name for choice in job.flavors or ()) or "any flavor"
         there = ", ".join(f.name for f in self.snapshot.flavors if f.resource == job.resource)
@@ -272,7 +278,8 @@ def _free_after(snapshot: Snapshot, targets: Mapping[JobKey, Grant]) -> dict[str
             if node in free:
                 request: Amounts = {name: amount * count for name, amount in jobs[key].requests.items()}
                 free[node] = minus(free[node], request)
-    return free
+    # What does not exist is not free.
+    return free | {node.name: {} for node in snapshot.nodes if not node.exists}
 
 
 def shown(resource: str, amount: int) -> str:

@@ -76,13 +76,16 @@ class Growth:
             used, own = self.ledger.used[name, flavor], nominal(self.ledger.queues[name], flavor)
             yield Ceiling(name, flavor, max(own, used - self.ledger.reclaimed[name, flavor]))
 
-    def standing(self) -> Iterable[Ceiling]:
-        """Nobody borrows what another queue uses of its own nominal quota: it would take it back in the next round."""
+    def standing(self, more: Mapping[str, int]) -> Iterable[Ceiling]:
+        """Nobody borrows what another queue uses of its own nominal quota: it would take it back in the next round.
+
+        more: by flavor, accelerators that are added to what there is."""
         for members in self.ledger.members.values():
             for flavor in self.ledger.snapshot.flavors if len(members) > 1 else ():
                 own = {queue.name: nominal(queue, flavor.name) for queue in members}
                 used = {queue.name: self.ledger.used[queue.name, flavor.name] for queue in members}
-                free = max(0, min(sum(own.values()) - sum(used.values()), self.ledger.unoccupied(flavor)))
+                unoccupied = self.ledger.unoccupied(flavor) + more.get(flavor.name, 0)
+                free = max(0, min(sum(own.values()) - sum(used.values()), unoccupied))
                 for name in own:
                     others = sum(max(0, used[other] - own[other]) for other in own if other != name)
                     yield Ceiling(name, flavor.name, max(own[name], used[name] + free + others))

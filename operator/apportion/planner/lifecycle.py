@@ -6,6 +6,7 @@ grant that did not place is given back first) and what must be said.
 
 from dataclasses import dataclass, replace
 
+from apportion.model.eligibility import waiting_for_nodes
 from apportion.model.jobs import Admission, Backoff, Block, Job, Pod
 from apportion.model.snapshot import Terms
 
@@ -14,7 +15,7 @@ FIRST_BACKOFF_SECONDS = 60.0
 LONGEST_BACKOFF_SECONDS = 3600.0
 REVERT_WINDOW_SECONDS = 600.0
 MOST_REVERTS = 3
-GAVE_BACK = ("PlacementFailed", "PodsRefused", "WorkloadRefused")
+GAVE_BACK = ("PlacementFailed", "NodesNotProvided", "PodsRefused", "WorkloadRefused")
 # The pods are somebody else's: they count as foreign, and the job holds nothing.
 HANDS_OFF = ("WorkloadConflict", "WorkloadNotManaged")
 
@@ -113,6 +114,9 @@ def placement(state: State, now: float) -> State:
         f"{len(waiting)} of {admission.replicas} pods on {admission.flavor} stayed Pending for "
         f"{job.placement_timeout_seconds:.0f} s: {said}"
     )
+    if admission.new_nodes:
+        message = f"not all of {admission.new_nodes} new nodes came: {message}"
+        return give_back(state, bound, Block("NodesNotProvided", message), now)
     return give_back(state, bound, Block("PlacementFailed", message), now)
 
 
@@ -251,4 +255,5 @@ def base_terms(state: State) -> Terms:
     if state.blocked is not None or job.held or not state.touch:
         return Terms(candidate=running, pinned=running)
     here = job.admission.flavor if job.admission is not None else ""
-    return Terms(grows=state.grows, barred=state.barred - {here}, borrows=job.preemptible)
+    settled = not waiting_for_nodes(job)
+    return Terms(grows=state.grows and settled, moves=settled, barred=state.barred - {here}, borrows=job.preemptible)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from apportion.model.eligibility import waiting_for_nodes
 from apportion.model.jobs import Admission, Block, Condition, Job, JobKey
 from apportion.model.plan import NOTHING, Grant, Outcome
 from apportion.planner.churn import remembered
@@ -14,12 +15,16 @@ SHOWN_ALWAYS = ("Admitted", "Running")
 
 @dataclass(frozen=True)
 class Round:
-    """What all outcomes of a round share. `observing`: decide and explain, grant nothing."""
+    """What all outcomes of a round share. `observing`: decide and explain, grant nothing.
+
+    new_nodes: how many nodes that do not exist the grants of this round need.
+    """
 
     number: int
     now: float
     reasons: Reasons
     taken: Mapping[JobKey, str]
+    new_nodes: Mapping[JobKey, int]
     observing: bool = False
 
 
@@ -59,9 +64,13 @@ def _queued(job: Job, now: float) -> float:
 def _admission(round_: Round, job: Job, before: Grant, granted: Grant) -> Admission | None:
     if granted.replicas == 0:
         return None
+    old = job.admission
+    waits = old is not None and old.flavor == granted.flavor and waiting_for_nodes(job) > 0
+    still = old.new_nodes if old is not None and waits else 0
     if granted == before:
-        return job.admission
-    return Admission(granted.flavor, granted.replicas, round_.number, round_.now)
+        return replace(old, new_nodes=still) if old is not None else None
+    asked = max(still, round_.new_nodes.get(job.key, 0))
+    return Admission(granted.flavor, granted.replicas, round_.number, round_.now, asked)
 
 
 def _why(round_: Round, state: State, before: Grant, target: Grant, granted: Grant) -> Block:
@@ -86,6 +95,8 @@ def _why(round_: Round, state: State, before: Grant, target: Grant, granted: Gra
         if before is not NOTHING and before.replicas and job.key in round_.taken:
             return Block("Preempted", f"{round_.taken[job.key]}; it keeps its place in the queue")
         return round_.reasons.waiting(job)
+    if (coming := _for_nodes(round_, job, before, granted)) is not None:
+        return coming
     if target.replicas > granted.replicas or target.flavor != granted.flavor:
         return Block(
             "WaitingForRoom",
@@ -93,6 +104,23 @@ def _why(round_: Round, state: State, before: Grant, target: Grant, granted: Gra
             "as soon as the room for all comes free",
         )
     return round_.reasons.next_step(job)
+
+
+def _for_nodes(round_: Round, job: Job, before: Grant, granted: Grant) -> Block | None:
+    """How many pods wait for how many new nodes, and how long they may; None: no pod does."""
+    admission = _admission(round_, job, before, granted)
+    if admission is None or not admission.new_nodes:
+        return None
+    missing = waiting_for_nodes(replace(job, memory=replace(job.memory, admission=admission)))
+    if not missing:
+        return None
+    nodes = f"{admission.new_nodes} new node{'s' * (admission.new_nodes != 1)}"
+    until = round_.reasons.patience(job, granted.flavor)
+    return Block(
+        "WaitingForNodes",
+        f"{missing} of {granted.replicas} pods wait for up to {nodes} with {granted.flavor}; "
+        f"given back if they do not come within {until:.0f} s",
+    )
 
 
 def _phase(state: State, granted: Grant, ready: int, changed: bool) -> str:
@@ -118,7 +146,7 @@ def _conditions(round_: Round, state: State, why: Block, phase: str, granted: Gr
     running = phase == "Running"
     wanted: dict[str, tuple[bool, str, str]] = {
         "Admitted": (admitted, *_admitted(state, why, granted)),
-        "Running": (running, *_running(state, granted, phase)),
+        "Running": (running, *_running(why, granted, phase)),
         "Degraded": _degraded(state, granted),
         "Invalid": _invalid(state),
         "Complete": _complete(state),
@@ -140,9 +168,11 @@ def _admitted(state: State, why: Block, granted: Grant) -> tuple[str, str]:
     return why.reason, why.message
 
 
-def _running(state: State, granted: Grant, phase: str) -> tuple[str, str]:
+def _running(why: Block, granted: Grant, phase: str) -> tuple[str, str]:
     if phase == "Running":
         return "AllPodsReady", f"{granted.replicas} pods are ready"
+    if granted.replicas and why.reason == "WaitingForNodes":
+        return why.reason, why.message
     if granted.replicas:
         return "PodsNotReady", f"not all of {granted.replicas} pods are ready"
     return "NotAdmitted", "no replicas are granted"

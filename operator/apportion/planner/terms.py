@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from apportion.model.eligibility import current_grant
+from apportion.model.eligibility import current_grant, waiting_for_nodes
 from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import NOTHING
 from apportion.model.snapshot import Ceiling, Snapshot, Terms
@@ -17,13 +17,15 @@ from apportion.planner.taking import make_room
 class Rights:
     """The round's terms.
 
-    `standing` are the ceilings that always hold, `claims` those that make room for `growing`: running jobs for which
-    others are held back, with the replicas that they have. `taken` says for each job that may lose its minimum who
-    takes it, in words. `yields` has a surplus that a higher class asks for: no churn budget keeps it.
+    `standing` are the ceilings that always hold (`wider`: where nodes are added), `claims` those that make room for
+    `growing`: running jobs for which others are held back, with the replicas that they have. `taken` says for each job
+    that may lose its minimum who takes it, in words. `yields` has a surplus that a higher class asks for: no churn
+    budget keeps it.
     """
 
     terms: Mapping[JobKey, Terms]
     standing: tuple[Ceiling, ...] = ()
+    wider: tuple[Ceiling, ...] = ()
     claims: tuple[Ceiling, ...] = ()
     taken: Mapping[JobKey, str] = field(default_factory=dict)
     growing: Mapping[JobKey, int] = field(default_factory=dict)
@@ -31,19 +33,22 @@ class Rights:
 
 
 def protected(job: Job, terms: Terms, now: float) -> Terms:
-    """Nobody loses a minimum to an equal; nothing at all within minRuntime of the last change."""
+    """Nobody loses a minimum to an equal; nothing at all within minRuntime of the last change, or while nodes come."""
     current = current_grant(job)
     if not terms.candidate or terms.pinned or current is NOTHING or current.replicas == 0:
         return terms
     keeps = job.minimum
     assert job.admission is not None
-    if now < job.admission.since + job.min_runtime_seconds:
+    if now < job.admission.since + job.min_runtime_seconds or waiting_for_nodes(job):
         keeps = max(keeps, min(current.replicas, job.maximum))
     return replace(terms, keeps=keeps)
 
 
-def settle(snapshot: Snapshot, terms: Mapping[JobKey, Terms], churn: Churn) -> Rights:
-    """Start from each job's own terms; add what queues and classes may take, and who may not be restarted."""
+def settle(snapshot: Snapshot, terms: Mapping[JobKey, Terms], churn: Churn, more: Mapping[str, int]) -> Rights:
+    """Start from each job's own terms; add what queues and classes may take, and who may not be restarted.
+
+    more: by flavor, the accelerators of nodes that may be added to those of the snapshot. Nobody takes less for them.
+    """
     yields = yielding(snapshot, terms) if churn.limits else frozenset()
     ledger = Ledger(
         snapshot, {job.key: _steadied(job, protected(job, terms[job.key], snapshot.now), churn, yields)
@@ -52,9 +57,10 @@ def settle(snapshot: Snapshot, terms: Mapping[JobKey, Terms], churn: Churn) -> R
     make_room(ledger)
     growth = Growth(ledger)
     growth.reclaim()
-    standing, claims = tuple(growth.standing()), tuple(growth.ceilings())
+    standing, claims = tuple(growth.standing({})), tuple(growth.ceilings())
+    wider = tuple(growth.standing(more)) if more else standing
     after = {key: fixed(settled) for key, settled in ledger.terms.items()} if churn.limits else ledger.terms
-    return Rights(after, standing, claims, ledger.taken, growth.growing, yields)
+    return Rights(after, standing, wider, claims, ledger.taken, growth.growing, yields)
 
 
 def _steadied(job: Job, terms: Terms, churn: Churn, yields: frozenset[JobKey]) -> Terms:

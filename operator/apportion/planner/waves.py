@@ -7,7 +7,7 @@ wherever the scheduler puts the pods: an order of which this is proved, where th
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from apportion.model.eligibility import current_grant, eligible, free_now
+from apportion.model.eligibility import current_grant, eligible, free_now, waiting_for_nodes
 from apportion.model.flavors import Flavor, Node
 from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import Grant, Resize
@@ -16,6 +16,7 @@ from apportion.model.snapshot import Snapshot
 from apportion.optimizer import departing, survivors
 from apportion.planner.entitled import Entitlement
 from apportion.planner.flight import Flight, Kind, Turns
+from apportion.planner.provisioning import slots_of_new
 
 
 class Eligibility:
@@ -28,6 +29,7 @@ class Eligibility:
             if node.flavor is not None:
                 self.by_flavor.setdefault(node.flavor, []).append(node)
         self.known: dict[object, frozenset[str]] = {}
+        self.new = frozenset(node.name for node in snapshot.nodes if not node.exists)
 
     def nodes(self, job: Job, flavor: Flavor) -> frozenset[str]:
         question = (flavor.name, job.nodes, job.resource, job.flavors)
@@ -36,11 +38,13 @@ class Eligibility:
             self.known[question] = frozenset(node.name for node in members)
         return self.known[question]
 
-    def kind(self, job: Job, flavor_name: str) -> Kind | None:
+    def kind(self, job: Job, flavor_name: str, with_new: bool = False) -> Kind | None:
+        """with_new: its pods may wait for nodes that do not exist yet."""
         flavor = self.flavors.get(flavor_name)
         if flavor is None:
             return None
-        return Kind(tuple(sorted(job.requests.items())), self.nodes(job, flavor))
+        nodes = self.nodes(job, flavor)
+        return Kind(tuple(sorted(job.requests.items())), nodes if with_new or not self.new else nodes - self.new)
 
 
 def bound_on(job: Job, flavor: str, nodes: Mapping[str, str | None]) -> int:
@@ -61,15 +65,28 @@ class Waves:
 
 @dataclass(frozen=True)
 class _Grow:
-    """A change that takes room: `new` pods of a kind that its job has not got yet."""
+    """A change that takes room: `new` pods of a kind that its job has not got yet. `wider`: the kind, nodes that do not
+    exist included, of which one holds `each` of its pods. `extra`: only these nodes are why it is in the plan."""
 
     resize: Resize
     kind: Kind
     new: int
+    wider: Kind
+    each: int
+    extra: bool
 
 
-def in_waves(snapshot: Snapshot, before: Mapping[JobKey, Grant], targets: Mapping[JobKey, Grant]) -> Waves:
-    """Order the changes from `before` to `targets`: everything that gives room at once, what takes room as it fits."""
+def in_waves(
+    snapshot: Snapshot,
+    before: Mapping[JobKey, Grant],
+    targets: Mapping[JobKey, Grant],
+    first: Mapping[JobKey, Grant] | None = None,
+) -> Waves:
+    """Order the changes from `before` to `targets`: everything that gives room at once, what takes room as it fits.
+
+    first: what everybody would have without nodes that do not exist yet. Who has more by `targets` goes after the
+    others: in their room it would be in the way of somebody with a better right, and have to leave it again.
+    """
     jobs = {job.key: job for job in snapshot.jobs}
     flavor_of = {node.name: node.flavor for node in snapshot.nodes}
     eligibility = Eligibility(snapshot)
@@ -83,7 +100,11 @@ def in_waves(snapshot: Snapshot, before: Mapping[JobKey, Grant], targets: Mappin
         if resize.kind not in ("Admit", "Grow", "Move"):
             shrinks.append(leaving(job, resize, flavor_of))
         elif (kind := eligibility.kind(job, target.flavor)) is not None:
-            grows.append(_Grow(resize, kind, max(0, target.replicas - bound_on(job, target.flavor, flavor_of))))
+            new = max(0, target.replicas - bound_on(job, target.flavor, flavor_of))
+            each = slots_of_new(snapshot, job, target.flavor) if eligibility.new else 0
+            wider = eligibility.kind(job, target.flavor, with_new=each > 0 and resize.kind != "Move")
+            extra = first is not None and target.replicas > first[key].replicas
+            grows.append(_Grow(resize, kind, new, wider or kind, each, extra))
     free = free_now(snapshot)
     now = Flight(free)
     # Whether those who move can go is not known yet: their room is not about to come free.
@@ -113,7 +134,7 @@ def _grow(grows: Sequence[_Grow], now: Flight, later: Flight) -> Iterator[Resize
     able: list[_Grow] = []
     waiting: list[_Grow] = []
     for grow in grows:
-        (able if grow.new <= later.room_for(grow.kind) else waiting).append(grow)
+        (able if grow.new <= later.room_for(grow.kind) and not grow.extra else waiting).append(grow)
     turns = Turns(later, ((grow.kind, grow.new) for grow in able))
 
     def goes(grow: _Grow, may_harm: Callable[[Kind], bool]) -> bool:
@@ -138,8 +159,32 @@ def _grow(grows: Sequence[_Grow], now: Flight, later: Flight) -> Iterator[Resize
             yield grow.resize
         else:
             waiting.append(grow)
+    late = [grow for grow in waiting if grow.extra or not later.safe_with(grow.kind, grow.new)]
     for grow in waiting:
-        yield Resize(grow.resize.key, grow.resize.current, grow.resize.target, wave=1)
+        key, current, target = grow.resize.key, grow.resize.current, grow.resize.target
+        if grow in late and grow.wider != grow.kind and now.safe_with(grow.wider, grow.new):
+            others = [other for other in waiting if other not in late]
+            if not any(_loses_room(later, grow, other) for other in others):
+                nodes = -(-_beyond(now, grow) // grow.each)
+                now.join(grow.wider, grow.new)
+                later.join(grow.wider, grow.new)
+                yield Resize(key, current, target, new_nodes=nodes)
+                continue
+        yield Resize(key, current, target, wave=1)
+
+
+def _beyond(now: Flight, grow: _Grow) -> int:
+    """How many of its pods may find no room on what exists, if the others on their way come first."""
+    taken = sum(now.taken(grow.kind, other, count) for other, count in now.counts.items() if other != grow.kind)
+    left = now.room_for(grow.kind) - now.counts.get(grow.kind, 0) - taken
+    return grow.new - max(0, min(left, grow.new))
+
+
+def _loses_room(later: Flight, grow: _Grow, other: _Grow) -> bool:
+    """Could the first, while it waits for nodes, take the room that is about to come free for the second?"""
+    before = {**later.counts, other.kind: later.counts.get(other.kind, 0) + other.new}
+    after = {**before, grow.wider: before.get(grow.wider, 0) + grow.new}
+    return later.holds(other.kind, before) and not later.holds(other.kind, after)
 
 
 def blocked_moves(
@@ -186,7 +231,8 @@ def on_its_way(
     if granted.replicas == 0 or granted.flavor != target.flavor:
         return None, 0
     kept = min(granted.replicas, target.replicas)
-    return eligibility.kind(job, granted.flavor), kept - bound_on(job, granted.flavor, flavor_of)
+    kind = eligibility.kind(job, granted.flavor, with_new=waiting_for_nodes(job) > 0)
+    return kind, kept - bound_on(job, granted.flavor, flavor_of)
 
 
 def after_shrinks(

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
 
-from apportion.model.eligibility import speed
 from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import NOTHING, Decision, Grant, Status
 from apportion.model.policy import Policy
@@ -13,6 +12,7 @@ from apportion.model.snapshot import Snapshot
 from apportion.optimizer import Pricing, solve
 from apportion.planner.changes import Change, applied
 from apportion.planner.decide import Solve, Wanted, concluded, wanted
+from apportion.planner.rates import rate_on
 
 ROUNDING = 1e-9
 
@@ -107,13 +107,7 @@ def _comparable(before: Pricing, after: Pricing, old: Wanted) -> bool:
 def rate(snapshot: Snapshot, job: Job, grant: Grant) -> float:
     """How fast the job works with the grant: its curve times the flavor's speed; replicas where it has no curve."""
     flavor = next((flavor for flavor in snapshot.flavors if flavor.name == grant.flavor), None)
-    if flavor is None or not grant.replicas:
-        return 0.0
-    try:
-        found = float(job.curve.at(grant.replicas)) * speed(job, flavor)
-    except (ArithmeticError, IndexError, ValueError):
-        found = math.nan
-    return found if math.isfinite(found) and found > 0 else float(grant.replicas)
+    return rate_on(job, flavor, grant.replicas) if flavor is not None and grant.replicas else 0.0
 
 
 def sign(number: float) -> int:
