@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from apportion.model.eligibility import accepts, speed
 from apportion.model.flavors import Flavor
 from apportion.model.jobs import Job
-from apportion.model.policy import Policy
+from apportion.model.policy import Aim, Policy
 from apportion.model.snapshot import Snapshot, Terms
 
 TINY = 1e-9
@@ -16,14 +16,39 @@ TINY = 1e-9
 
 @dataclass(frozen=True)
 class Best:
-    """The best value (without the admission worth of jobs that must run), and the options of each job that reach it."""
+    """The best value (without the admission worth of jobs that must run), and the options of each job that reach it.
+
+    levels: x / w of all jobs in rising order, 0 for those that wait.
+    """
 
     value: float
     options: tuple[tuple[str, int], ...]
+    levels: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One choice of a job: its weight, w B, its normalised rate and its money for an hour, after what a change costs."""
+
+    weight: float
+    admission: float
+    rate: float
+    cost: float
 
 
 def job_value(snapshot: Snapshot, policy: Policy, job: Job, flavor: Flavor, replicas: int) -> tuple[float, float]:
-    """(w B, w U) of so many replicas on the flavor, straight from optimizer.md."""
+    """(w B as far as it counts, the rest of the value) of so many replicas on the flavor, straight from docs."""
+    option = job_option(snapshot, policy, job, flavor, replicas)
+    if policy.objective.name is Aim.MAX_THROUGHPUT:
+        return 0.0, option.weight * option.rate
+    if policy.objective.name is Aim.MIN_COST:
+        return 0.0, -option.cost
+    p = policy.objective.exponent
+    growth = math.log(option.rate) if p == 0 else (option.rate**p - 1) / p
+    return option.admission, option.weight * growth
+
+
+def job_option(snapshot: Snapshot, policy: Policy, job: Job, flavor: Flavor, replicas: int) -> Option:
     terms = snapshot.terms.get(job.key, Terms())
     weights = {queue.name: queue.weight for queue in snapshot.queues}
     mates = [
@@ -37,6 +62,9 @@ def job_value(snapshot: Snapshot, policy: Policy, job: Job, flavor: Flavor, repl
     x = speed(job, flavor) * job.curve.at(replicas) / (min(speeds) * job.curve.at(job.steps[0]))
     objective = policy.objective
     worth = objective.admission_worth * (job.per_replica * job.steps[0]) ** objective.size_exponent
+    known = [f.price_per_hour for f in snapshot.flavors if f.price_per_hour is not None]
+    price = flavor.price_per_hour if flavor.price_per_hour is not None else max(known, default=1.0)
+    cost = price * job.per_replica * replicas
     admission = job.admission
     if admission is None:
         waited = min(60, max(0, int((snapshot.now - job.created) // 60)))
@@ -45,10 +73,9 @@ def job_value(snapshot: Snapshot, policy: Policy, job: Job, flavor: Flavor, repl
         age, cost = snapshot.now - job.created, job.restart_seconds
         kept = (age - job.memory.restarts * cost) / (age + cost)
         kept = min(max(0.0, kept), 1 - cost / policy.stability.expected_hold_seconds)
-        x *= max(0.05, kept * (1 - policy.stability.change_margin))
-    x = max(x, 0.01)
-    p = objective.exponent
-    return weight * worth, weight * (math.log(x) if p == 0 else (x**p - 1) / p)
+        left = max(0.05, kept * (1 - policy.stability.change_margin))
+        x, cost = x * left, cost / left
+    return Option(weight, weight * worth, max(x, 0.01), cost)
 
 
 def packs(snapshot: Snapshot, chosen: list[tuple[Job, str, int]]) -> bool:
@@ -100,12 +127,12 @@ def best(snapshot: Snapshot, policy: Policy, allowed: Callable[[list[tuple[Job, 
     """The best plan that packs and is `allowed`; None where promises cannot be kept.
 
     Stages as in optimizer.md: class by class from the highest, incumbents first and the older of them before the
-    younger, as much admission worth as can be had; then value.
+    younger, as much admission worth as can be had; under MaxMinFair the worst off, then the next; then value.
     """
     jobs = [job for job in snapshot.jobs if snapshot.terms.get(job.key, Terms()).candidate]
     keeps = {job.key: snapshot.terms.get(job.key, Terms()).keeps for job in jobs}
     ranked = sorted(jobs, key=lambda job: (job.admission.since if job.admission else math.inf, job.created, job.key))
-    found: list[tuple[tuple[float, ...], float, tuple[tuple[str, int], ...]]] = []
+    found: list[tuple[tuple[float, ...], Best]] = []
     for options in itertools.product(*(list(_options(snapshot, policy, job)) for job in jobs)):
         chosen = [(job, *option) for job, option in zip(jobs, options, strict=True) if option[1]]
         if not allowed(chosen) or not packs(snapshot, chosen):
@@ -126,17 +153,29 @@ def best(snapshot: Snapshot, policy: Policy, allowed: Callable[[list[tuple[Job, 
         for job, flavor, replicas in chosen:
             worth, growth = job_value(snapshot, policy, job, _flavor(snapshot, flavor), replicas)
             value += growth if keeps[job.key] else growth + worth
-        found.append((tuple(ranks), value, options))
+        reached = levels(snapshot, policy, chosen)
+        if policy.objective.name is Aim.MAX_MIN_FAIR:
+            ranks += [round(level, 9) for level in reached]
+        found.append((tuple(ranks), Best(value, options, reached)))
     if not found:
         return None
-    top = max(ranks for ranks, _, _ in found)
-    value, options = max((value, options) for ranks, value, options in found if ranks == top)
-    return Best(value, options)
+    top = max(ranks for ranks, _ in found)
+    return max((one for ranks, one in found if ranks == top), key=lambda one: (one.value, one.options))
+
+
+def levels(snapshot: Snapshot, policy: Policy, chosen: list[tuple[Job, str, int]]) -> tuple[float, ...]:
+    """x / w of every candidate in rising order; 0 for one that has nothing."""
+    at = {}
+    for job, flavor, replicas in chosen:
+        option = job_option(snapshot, policy, job, _flavor(snapshot, flavor), replicas)
+        at[job.key] = option.rate / option.weight
+    waiting = [0.0 for job in snapshot.jobs if snapshot.terms.get(job.key, Terms()).candidate and job.key not in at]
+    return tuple(sorted([*waiting, *at.values()]))
 
 
 def _worth(snapshot: Snapshot, policy: Policy, job: Job) -> float:
     """B alone."""
-    worth, _ = job_value(snapshot, policy, job, snapshot.flavors[0], job.steps[0])
+    worth = job_option(snapshot, policy, job, snapshot.flavors[0], job.steps[0]).admission
     mates = [other for other in snapshot.jobs if other.queue_name == job.queue_name]
     weight = {queue.name: queue.weight for queue in snapshot.queues}.get(job.queue_name or "", 1.0)
     return worth * len(mates) / weight
@@ -163,5 +202,6 @@ def _options(snapshot: Snapshot, policy: Policy, job: Job) -> Iterator[tuple[str
             moved = job.admission is not None and job.admission.flavor != flavor.name
             if moved and (not terms.moves or terms.keeps > job.steps[0]):
                 continue
-            if sum(job_value(snapshot, policy, job, flavor, replicas)) > TINY or current or terms.keeps:
+            gains = sum(job_value(snapshot, policy, job, flavor, replicas)) > TINY
+            if gains or policy.objective.name is Aim.MIN_COST or current or terms.keeps:
                 yield flavor.name, replicas

@@ -76,7 +76,7 @@ class Plan:
         difference = max(0.0, bound - self.objective)
         if difference <= 1e-9 * max(1.0, abs(bound)):
             return 0.0
-        return difference / self.objective if self.objective > 0 else float("inf")
+        return difference / abs(self.objective) if self.objective else float("inf")
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,28 @@ class Mode(StrEnum):
     FREEZE = "Freeze"
 
 
+class Aim(StrEnum):
+    """What is optimised once it is settled who runs; x is a job's rate over that at its minimum, w its weight.
+
+    ProportionalFair: the sum of w (B + U(x)). MaxThroughput: the sum of w x. MaxMinFair: the least x / w, then the
+    next, and so on (leximin); what that leaves open, as ProportionalFair. MinCost: the least money per hour for which
+    everybody who runs has at least the minimum.
+    """
+
+    PROPORTIONAL_FAIR = "ProportionalFair"
+    MAX_THROUGHPUT = "MaxThroughput"
+    MAX_MIN_FAIR = "MaxMinFair"
+    MIN_COST = "MinCost"
+
+
 @dataclass(frozen=True)
 class Objective:
-    """u = w (B + U(x)), U(x) = (x^p - 1) / p, log x for p = 0 (optimizer.md, "Value of an option")."""
+    """U(x) = (x^p - 1) / p, log x for p = 0; B is what being admitted is worth, under every aim (optimizer.md)."""
 
     exponent: float = -0.5
     admission_worth: float = 0.2
     size_exponent: float = 0.0
+    name: Aim = Aim.PROPORTIONAL_FAIR
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ class Attempt:
 
     limits: how many of its rows come from the snapshot; the stages of admission added the others. moved: what fewest
     moves gave up, in value. bound: no x of the program is worth more that reaches what the
-    assignment does stage by stage.
+    assignment does stage by stage. `whole` is the program without the steps of MaxMinFair, `levels` what the assignment
+    reaches in these, proved: whether none reaches better ones; all three say nothing under another aim.
     """
 
     problem: Problem
@@ -28,6 +29,9 @@ class Attempt:
     limits: int
     moved: float
     bound: float
+    whole: Problem
+    levels: tuple[int, ...] = ()
+    proved: bool = True
 
     @property
     def value(self) -> float:
@@ -41,8 +45,8 @@ class Attempt:
 
     @property
     def rank(self) -> tuple[float, ...]:
-        """Greater for the better of two: promises kept, then class by class from the highest the admissions
-        of incumbents and of all, then value."""
+        """Greater for the better of two: promises kept, then class by class from the highest the admissions of
+        incumbents and of all, then (under MaxMinFair) the worst off, then value."""
         columns, groups = self.problem.options.columns, self.problem.options.groups
         kept = np.bincount(columns.group, self.assignment.x * (columns.reduced <= 0), minlength=len(groups))
         promises = np.array([group.keeps > 0 for group in groups], dtype=np.bool_)
@@ -53,7 +57,12 @@ class Attempt:
         for rank in sorted({*priority.tolist()}, reverse=True):
             mine = priority == rank
             ranks += [round(float(worth[mine & incumbent].sum()), 9), round(float(worth[mine].sum()), 9)]
-        return (*ranks, self.value)
+        return (*ranks, *self.levels, self.value)
+
+    @property
+    def certified(self) -> bool:
+        """Whether the assignment reaches what the stages did, and these what can be reached."""
+        return self.proved and self.problem.keeps_to(self.assignment.x)
 
     @property
     def complete(self) -> bool:
@@ -79,9 +88,7 @@ class Attempt:
         L of the prices (optimizer.md, "Certificate"), where a job takes one of the options with which exactly these
         pods of it stay, a row of capacity holds what they leave on the nodes, and only new pods pay for it.
         """
-        problem = self.problem
-        if not problem.keeps_to(self.assignment.x):
-            problem = problem.unstaged(self.limits)
+        problem = self.problem if self.certified else self.whole.unstaged(self.limits)
         prices = self.best.prices[: len(problem.rows)]
         right, free = problem.rows.right.copy(), problem.options.room.copy()
         for key, column in self.assignment.columns.items():
@@ -118,6 +125,6 @@ class Attempt:
 
 
 def admission_constant(problem: Problem) -> float:
-    """The admission worth of jobs that must run anyway."""
+    """The admission worth that is in the value of jobs that must run anyway."""
     groups = problem.options.groups
-    return sum(group.worth * int(must) for group, must in zip(groups, problem.must, strict=True) if group.keeps > 0)
+    return sum(group.counted * int(must) for group, must in zip(groups, problem.must, strict=True) if group.keeps > 0)

@@ -90,7 +90,9 @@ class Filling:
         value = float(self._problem.value @ x)
         best = Shared(x, value, value, np.zeros(len(self._problem.rows)), np.zeros(0, dtype=np.int64))
         assignment = Assignment(self._assigned, x, tuple(sorted(self._placer.unplaced)), resolved=True)
-        attempt = Attempt(self._problem, best, assignment, len(self._round.limits), 0.0, value)
+        attempt = Attempt(
+            self._problem, best, assignment, len(self._round.limits), moved=0.0, bound=value, whole=self._problem
+        )
         bound = self._round.bound(attempt)
         self._round.solvers.used = name
         return self._round.plan_of(attempt, bound)

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from apportion.model.eligibility import current_grant
 from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import Grant
-from apportion.model.policy import Policy
+from apportion.model.policy import Aim, Policy
 from apportion.model.queues import Queue
 from apportion.model.snapshot import Snapshot, Terms
 from apportion.optimizer.staying import Ground, Held, Standing
-from apportion.optimizer.value import Rates, admission_worth, change_factor, job_weights, terms_of, utility
+from apportion.optimizer.value import Rates, admission_worth, change_factor, costs, job_weights, terms_of, value, worth
 
 MOST_OPTIONS = 64
+UTILITIES = (Aim.PROPORTIONAL_FAIR, Aim.MAX_MIN_FAIR)
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -28,8 +29,9 @@ Bools = NDArray[np.bool_]
 class Group:
     """Jobs that the program cannot tell apart, oldest first; most groups hold one job.
 
-    keeps: replicas below which a member loses what it was promised (0: nothing is promised). worth is w B. whole: the
-    pods that stay if it keeps what it has (those of the first member; alike for all).
+    keeps: replicas below which a member loses what it was promised (0: nothing is promised). worth is w B; `counted` is
+    what of it is in the value of every option. whole: the pods that stay if it keeps what it has (those of the first
+    member; alike for all).
     """
 
     members: tuple[Job, ...]
@@ -38,6 +40,7 @@ class Group:
     weight: float
     worth: float
     borrows: bool
+    counted: float
     whole: Held | None = None
 
     @property
@@ -54,6 +57,7 @@ class Columns:
     """All options as arrays of one length; the options of a group lie together, see `start` (length groups + 1).
 
     new: replicas that need a place; `stay` is the number of the others in Options.stays (-1: all are new). value: u.
+    rate: x, after what a change costs of it.
     reduced: which part of its promise a member loses with this option (0: none, and of jobs without a promise).
     """
 
@@ -63,6 +67,7 @@ class Columns:
     new: Ints
     stay: Ints
     value: Floats
+    rate: Floats
     current: Bools
     reduced: Floats
     start: Ints
@@ -95,6 +100,8 @@ def options(snapshot: Snapshot, policy: Policy, ground: Ground, room: Ints, jobs
     room: by node of the ground's cells and resource, what pinned jobs leave.
     """
     weights, warnings = job_weights(snapshot)
+    if policy.objective.name is Aim.MIN_COST:
+        warnings += costs(snapshot.flavors)[1]
     standing = Standing(ground, room, jobs)
     populated = frozenset(node.flavor for node in snapshot.nodes if node.flavor is not None)
     draft = _Draft(snapshot, policy, ground)
@@ -102,9 +109,12 @@ def options(snapshot: Snapshot, policy: Policy, ground: Ground, room: Ints, jobs
         job = members[0]
         terms = terms_of(snapshot, job)
         weight = weights[job.queue_name]
-        worth = weight * admission_worth(job, snapshot.now, policy.objective)
+        admission = weight * admission_worth(job, snapshot.now, policy.objective)
         keeps = promised(job, terms)
-        group = Group(members, current_grant(job), keeps, weight, worth, terms.borrows, standing.whole(job))
+        counted = admission if policy.objective.name in UTILITIES else 0.0
+        group = Group(
+            members, current_grant(job), keeps, weight, admission, terms.borrows, counted, standing.whole(job)
+        )
         rates = Rates(job, snapshot.flavors, populated)
         if rates.warning:
             warnings.append(rates.warning)
@@ -215,24 +225,33 @@ class _Draft:
         current = replicas == np.array(self._current, dtype=np.int64)[offer]
         factor = np.where(current, 1.0, np.array(self._factor, dtype=np.float64)[offer])
         speed = np.array(self._speed, dtype=np.float64)[offer]
-        worth = utility(base * speed * factor, self.policy.objective.exponent)
+        rate, objective = base * speed * factor, self.policy.objective
+        gain = worth(objective, rate, self._cost(group, offer, replicas) / factor)
         keeps = np.array([each.keeps for each in self.groups], dtype=np.int64)[group]
         admission = np.array([each.worth for each in self.groups], dtype=np.float64)[group]
         weight = np.array([each.weight for each in self.groups], dtype=np.float64)[group]
-        value = admission + weight * worth
+        worths = value(objective, gain, weight, admission)
         allowed = (replicas <= np.array(self._most, dtype=np.int64)[offer]) & (
             (new == 0) | np.array(self._reachable, dtype=np.bool_)[offer]
         )
         # More replicas that yield no more are worth nothing to anybody: falling curves end here.
-        better = _rises(np.where(allowed, worth, -np.inf), offer)
-        chosen = allowed & (better | current | (replicas <= keeps)) & ((value > 0) | current | (keeps > 0))
+        better = _rises(np.where(allowed, gain, -np.inf), offer)
+        positive = (worths > 0) | (objective.name is Aim.MIN_COST)
+        chosen = allowed & (better | current | (replicas <= keeps)) & (positive | current | (keeps > 0))
         at = np.flatnonzero(chosen)
         start = np.searchsorted(group[at], np.arange(len(self.groups) + 1))
         reduced = np.maximum(0.0, 1.0 - replicas[at] / np.maximum(keeps[at], 1)) * (keeps[at] > 0)
         flavor = np.array(self._flavor, dtype=np.int64)[offer]
         return Columns(
-            group[at], flavor[at], replicas[at], new[at], stay[at], value[at], current[at], reduced, start
+            group[at], flavor[at], replicas[at], new[at], stay[at], worths[at], rate[at], current[at], reduced, start
         )  # fmt: skip
+
+    def _cost(self, group: Ints, offer: Ints, replicas: Ints) -> Floats:
+        """By option, the money for an hour of it."""
+        prices, _ = costs(self.snapshot.flavors)
+        price = np.array([prices[flavor.name] for flavor in self.snapshot.flavors], dtype=np.float64)
+        size = np.array([each.like.per_replica for each in self.groups], dtype=np.float64)
+        return np.asarray(replicas * size[group] * price[np.array(self._flavor, dtype=np.int64)[offer]])
 
     def _staying(self, lengths: Ints, replicas: Ints) -> tuple[Ints, Ints]:
         """By column: how many replicas are new, and the number of the pods that stay."""

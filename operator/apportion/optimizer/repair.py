@@ -77,7 +77,9 @@ def repaired(repair: "Repair", x: Floats, solvers: Solvers, best: Shared, gap: f
     lost = tuple(
         key
         for key, column in wanted.items()
-        if repair.size(assigned[key]) < repair.size(column) or (key in missing and assigned[key] != NOTHING)
+        if (assigned[key] == NOTHING != column)
+        or repair.size(assigned[key]) < repair.size(column)
+        or (key in missing and assigned[key] != NOTHING)
     )
     return Assignment(assigned, repair.counts(assigned), lost, resolved)
 

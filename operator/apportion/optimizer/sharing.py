@@ -41,14 +41,14 @@ class Target:
 
     def of_all(self, value: float) -> float:
         """The gap in terms of the whole value, constant included, for a solver that sees no constants."""
-        return self.gap * max(0.0, value - self.constant) / value if value > 0 else 0.0
+        return self.gap * abs((value - self.constant) / value) if value else 0.0
 
     def enough(self, bound: float) -> float:
         """The value from which on the bound is near enough."""
-        return (bound + self.gap * self.constant) / (1.0 + self.gap)
+        return bound - self.gap * abs(bound - self.constant) / (1.0 + self.gap)
 
     def reached(self, value: float, bound: float) -> bool:
-        return bound - value <= max(self.gap * (value - self.constant), ROUNDING * max(1.0, abs(bound)))
+        return bound - value <= max(self.gap * abs(value - self.constant), ROUNDING * max(1.0, abs(bound)))
 
 
 @dataclass(frozen=True)

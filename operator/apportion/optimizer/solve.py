@@ -10,12 +10,13 @@ import numpy as np
 from apportion.model.eligibility import current_grant
 from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import Allocation, Plan, Price, RowPrice, Status
-from apportion.model.policy import Policy
+from apportion.model.policy import Aim, Policy
 from apportion.model.snapshot import Snapshot
 from apportion.optimizer.attempts import Attempt, admission_constant
 from apportion.optimizer.cells import cells_of
 from apportion.optimizer.certificate import smoothed_prices
 from apportion.optimizer.check import violations
+from apportion.optimizer.leximin import levelled, levels
 from apportion.optimizer.limits import limits
 from apportion.optimizer.options import Floats, Options, loosened, options, promised, stood
 from apportion.optimizer.packing import Placer
@@ -62,8 +63,11 @@ def would_grow(snapshot: Snapshot, policy: Policy, keys: Iterable[JobKey]) -> bo
     """Would the relaxation of the program give any of these running jobs more replicas than it has?
 
     It takes an eighth of a solve or less. A yes may be wrong, since integers decide; a no means that what is scarce is
-    worth more to others. Yes too where nothing could be found out; solve() says why.
+    worth more to others. Yes too where nothing could be found out; solve() says why. Always yes under MaxMinFair: the
+    relaxation of the value knows nothing of the worst off.
     """
+    if policy.objective.name is Aim.MAX_MIN_FAIR:
+        return True
     try:
         return Round(snapshot, policy).would_grow(set(keys))
     except Exception:
@@ -71,7 +75,7 @@ def would_grow(snapshot: Snapshot, policy: Policy, keys: Iterable[JobKey]) -> bo
 
 
 @dataclass(frozen=True)
-class Aim:
+class Effort:
     """The gap that is good enough, prices by row to start from, and whether rounding the relaxation will do."""
 
     gap: float
@@ -102,30 +106,31 @@ class Round:
         where is found in two steps, the second counted from what the first leaves; with that settled rows are exact. A
         small program is tried in more ways, and one where a higher class would wait also as if all pods could move.
         """
-        aim = Aim(max(0.0, self.policy.solver.gap), self.snapshot.prices)
+        effort = Effort(max(0.0, self.policy.solver.gap), self.snapshot.prices)
         small = len(self.found.columns) <= MOST_TO_TRY_OFTEN
-        first = self.attempted(self.found, self.limits, replace(aim, rough=bool(self.found.stays) and not small))
+        first = self.attempted(self.found, self.limits, replace(effort, rough=bool(self.found.stays) and not small))
         if not self.found.stays:
             return self.plan_of(first, first.bound)
-        if small and self._proved(first, bound := self.bound(first)):
+        if small and self._proved(first, bound := self.bound(first, not self._levels)):
             return self.plan_of(first, bound, first.bound_staying(self.ground))
         second = self.counted_from(first, rough=True)
         tried = [first, second, self.counted_from(second)]
         if small:
             tried.append(self.counted_from(first))
         best, other = max(tried, key=lambda one: one.rank), None
-        if (small or best.outranked) and not self._proved(best, self.bound(best)):
-            other = self.attempted(*self.loose, aim)
+        if (small or best.outranked) and not self._proved(best, self.bound(best, not self._levels)):
+            other = self.attempted(*self.loose, effort)
             best = max(best, other, self.counted_from(other), key=lambda one: one.rank)
-        bound = self.bound(best)
-        if other is not None and other.problem.keeps_to(best.assignment.x):
-            bound = min(bound, other.bound)
+        # Other plans may be better for the worst off, and need not reach what this one does for those after them.
+        bound = self.bound(best, not self._levels)
+        if other is not None and other.proved and other.problem.keeps_to(best.assignment.x):
+            bound = min(bound, other.bound, self.bound(best) if self._levels else bound)
         return self.plan_of(best, bound, best.bound_staying(self.ground))
 
     def _proved(self, attempt: Attempt, bound: float) -> bool:
         """No plan is better by more than the gap that is good enough."""
         target = Target(max(0.0, self.policy.solver.gap), admission_constant(attempt.problem))
-        return attempt.complete and target.reached(attempt.value, bound)
+        return not self._levels and attempt.complete and target.reached(attempt.value, bound)
 
     def counted_from(self, attempt: Attempt, rough: bool = False) -> Attempt:
         """The program counted from where this attempt leaves all pods; not rough: with those in their places."""
@@ -133,7 +138,7 @@ class Round:
         if rough:
             found = replace(found, allowed=self.found.allowed)
         rows = limits(self.snapshot, found, self.ground.cells)
-        return self.attempted(found, rows, Aim(max(0.0, self.policy.solver.gap), attempt.prices, rough))
+        return self.attempted(found, rows, Effort(max(0.0, self.policy.solver.gap), attempt.prices, rough))
 
     @cached_property
     def loose(self) -> tuple[Options, Rows]:
@@ -143,36 +148,49 @@ class Round:
         found = loosened(self.found)
         return found, limits(self.snapshot, found, self.ground.cells)
 
-    def attempted(self, found: Options, rows: Rows, aim: Aim) -> Attempt:
-        """The program over these rows, solved as far as it is aimed at, and placed."""
-        problem, start = staged(found, rows, self.solvers, aim.gap, aim.rough)
+    def attempted(self, found: Options, rows: Rows, effort: Effort) -> Attempt:
+        """The program over these rows, solved with this effort, and placed."""
+        whole, start = staged(found, rows, self.solvers, effort.gap, effort.rough)
+        problem, proved = whole, True
+        if self._levels:
+            reached = levelled(whole, start, self.solvers)
+            problem, start, proved = reached.problem, reached.x, reached.proved
         constant = admission_constant(problem)
-        target = Target(aim.gap, constant, _by_row(problem, aim.prices), aim.rough)
+        target = Target(effort.gap, constant, _by_row(problem, effort.prices), effort.rough)
         best = shared(problem, start, self.solvers, target)
         given_up = max(0.0, self.policy.stability.fewest_moves_within) * abs(best.value - constant)
         x = nearest_to_current(problem, best, self.solvers, given_up)
         repair = Repair(self.snapshot, self.ground, problem)
-        assignment = trimmed(repair, x) if aim.rough else repaired(repair, x, self.solvers, best, aim.gap)
-        attempt = self._as_placed(problem, best, assignment, len(rows), best.value - float(problem.value @ x))
-        if aim.rough or not assignment.unplaced:
+        assignment = trimmed(repair, x) if effort.rough else repaired(repair, x, self.solvers, best, effort.gap)
+        moved = best.value - float(problem.value @ x)
+        attempt = self._as_placed(
+            Attempt(problem, best, assignment, len(rows), moved, best.bound, whole, proved=proved)
+        )
+        if effort.rough or not assignment.unplaced:
             return attempt
         # Growth that does not place must cost nobody an admission: from everybody's smallest option up.
-        lean = self._as_placed(problem, best, grown_up(repair, start), len(rows), attempt.moved)
+        lean = self._as_placed(replace(attempt, assignment=grown_up(repair, start), bound=best.bound))
         return max(attempt, lean, key=lambda one: one.rank)
 
-    def _as_placed(self, problem: Problem, best: Shared, assignment: Assignment, count: int, moved: float) -> Attempt:
-        bound = best.bound
-        if not problem.keeps_to(assignment.x):
-            # Nodes could not hold what the stages had counted on: the best plan need not reach it either.
-            bound = max(bound, problem.unstaged(count).bound(best.prices[:count]))
-        return Attempt(problem, best, assignment, count, moved, bound)
+    def _as_placed(self, attempt: Attempt) -> Attempt:
+        problem, x = attempt.problem, attempt.assignment.x
+        attempt = replace(attempt, levels=levels(problem, x) if self._levels else ())
+        if attempt.certified:
+            return attempt
+        # Nodes could not hold what the stages had counted on: the best plan need not reach it either.
+        prices = attempt.best.prices[: attempt.limits]
+        return replace(attempt, bound=max(attempt.bound, attempt.whole.unstaged(attempt.limits).bound(prices)))
 
-    def bound(self, attempt: Attempt) -> float:
-        """What no plan is worth more than that reaches what this one does stage by stage, wherever pods are."""
+    @property
+    def _levels(self) -> bool:
+        return self.policy.objective.name is Aim.MAX_MIN_FAIR
+
+    def bound(self, attempt: Attempt, staged: bool = True) -> float:
+        """What no plan is worth more than, wherever pods are; staged: that reaches what this does stage by stage."""
         found, rows = self.loose
         problem = attempt.problem.on(found, rows, attempt.limits)
-        if not problem.keeps_to(attempt.assignment.x):
-            problem = problem.unstaged(len(rows))
+        if not (staged and attempt.proved and problem.keeps_to(attempt.assignment.x)):
+            problem = attempt.whole.on(found, rows, attempt.limits).unstaged(len(rows))
         start = _by_row(problem, attempt.prices)
         if len(self.found.columns) > MOST_TO_TRY_OFTEN:
             return problem.bound(smoothed_prices(problem, start))
@@ -228,7 +246,7 @@ class Round:
             short=tuple(job.key for job in self.choices if self._is_short(job, by_key[job.key])),
             warnings=(*self.found.warnings, *self.solvers.warnings),
         )  # fmt: skip
-        proved = plan.gap_staying <= max(self.policy.solver.gap, 0.0) + 1e-9
+        proved = attempt.proved and plan.gap_staying <= max(self.policy.solver.gap, 0.0) + 1e-9
         return replace(plan, status=Status.OPTIMAL if proved else Status.FEASIBLE)
 
     def _is_short(self, job: Job, allocation: Allocation) -> bool:

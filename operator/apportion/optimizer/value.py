@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from apportion.model.eligibility import accepts, current_grant, speed
 from apportion.model.flavors import Flavor
 from apportion.model.jobs import Job
-from apportion.model.policy import Objective, Stability
+from apportion.model.policy import Aim, Objective, Stability
 from apportion.model.snapshot import Snapshot, Terms
 
 Floats = NDArray[np.float64]
@@ -33,6 +33,45 @@ def utility(x: Floats, exponent: float) -> Floats:
     """U(x) = (x^p - 1) / p, log x for p = 0, of each; x is at least `SLOWEST`."""
     x = np.maximum(x, SLOWEST)
     return np.log(x) if abs(exponent) < 1e-9 else (x**exponent - 1.0) / exponent
+
+
+def worth(objective: Objective, x: Floats, cost: Floats) -> Floats:
+    """By option, what the objective wants much of for one job; cost is the money for an hour of it."""
+    match objective.name:
+        case Aim.MAX_THROUGHPUT:
+            return np.maximum(x, SLOWEST)
+        case Aim.MIN_COST:
+            return -cost
+        case Aim.PROPORTIONAL_FAIR | Aim.MAX_MIN_FAIR:
+            return utility(x, objective.exponent)
+
+
+def value(objective: Objective, worth: Floats, weight: Floats, admission: Floats) -> Floats:
+    """u: `worth` in the sum over all jobs. Money is not weighted; admission (w B) counts beside a utility alone."""
+    match objective.name:
+        case Aim.MAX_THROUGHPUT:
+            return weight * worth
+        case Aim.MIN_COST:
+            return worth
+        case Aim.PROPORTIONAL_FAIR | Aim.MAX_MIN_FAIR:
+            return admission + weight * worth
+
+
+def costs(flavors: Iterable[Flavor]) -> tuple[dict[str, float], list[str]]:
+    """By flavor, the money for an accelerator and hour that MinCost counts. Second: warnings.
+
+    A flavor without a usable price counts as much as the dearest: nobody is moved to it for being unknown.
+    """
+    prices = {flavor.name: flavor.price_per_hour for flavor in flavors}
+    known = {name: price for name, price in prices.items() if price is not None and math.isfinite(price) and price >= 0}
+    dearest = max(known.values(), default=1.0)
+    warnings = [
+        f"flavor {name}: no usable pricePerHour; MinCost counts {dearest:g}, "
+        + ("the highest" if known else "as for all")
+        for name in prices
+        if name not in known
+    ]
+    return {name: known.get(name, dearest) for name in prices}, warnings
 
 
 def admission_worth(job: Job, now: float, objective: Objective) -> float:
