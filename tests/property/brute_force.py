@@ -28,7 +28,7 @@ class Best:
 
 @dataclass(frozen=True)
 class Option:
-    """One choice of a job: its weight, w B, its normalised rate and its money for an hour, after what a change costs."""
+    """One choice of a job: its weight, w B, its normalised rate and its money an hour, after what a change costs."""
 
     weight: float
     admission: float
@@ -70,9 +70,9 @@ def job_option(snapshot: Snapshot, policy: Policy, job: Job, flavor: Flavor, rep
         waited = min(60, max(0, int((snapshot.now - job.created) // 60)))
         worth *= 1 + waited / 60
     elif (admission.flavor, admission.replicas) != (flavor.name, replicas) and not terms.free_to_change:
-        age, cost = snapshot.now - job.created, job.restart_seconds
-        kept = (age - job.memory.restarts * cost) / (age + cost)
-        kept = min(max(0.0, kept), 1 - cost / policy.stability.expected_hold_seconds)
+        age, restart = snapshot.now - job.created, job.restart_seconds
+        kept = (age - job.memory.restarts * restart) / (age + restart)
+        kept = min(max(0.0, kept), 1 - restart / policy.stability.expected_hold_seconds)
         left = max(0.05, kept * (1 - policy.stability.change_margin))
         x, cost = x * left, cost / left
     return Option(weight, weight * worth, max(x, 0.01), cost)

@@ -80,8 +80,8 @@ def test_a_namespace_that_is_left_out_is_default(load):
 
 
 def test_unknown_fields_are_named(load):
-    loaded = load(yaml.safe_dump({**QUEUE, "spec": {"budget": {"perHour": 3}}}))
-    assert loaded.warnings == ("f0.yaml: document 1: Queue q: unknown field spec.budget",)
+    loaded = load(yaml.safe_dump({**QUEUE, "spec": {"budgets": {"perHour": 3}}}))
+    assert loaded.warnings == ("f0.yaml: document 1: Queue q: unknown field spec.budgets",)
 
 
 def test_values_are_those_of_kubernetes(load):

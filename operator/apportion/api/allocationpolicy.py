@@ -5,12 +5,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from apportion.api.base import Path, Rule, Wire
-from apportion.api.common import Condition, Metadata
+from apportion.api.common import Budget, CapUse, Condition, Metadata
 from apportion.api.names import POLICY_NAME
 from apportion.api.scalars import (
     SUBDOMAIN,
     Amount,
     ByType,
+    CapWatts,
     Count,
     FlavorName,
     Generation,
@@ -29,11 +30,13 @@ Value = Annotated[float, Field(ge=-1e15, le=1e15)]
 
 
 class Objective(Wire):
-    """What is maximised: the sum over jobs of weight * (admission worth + U(x)), x the throughput relative to that at
-    the job's minimum, U(x) = (x^exponent - 1) / exponent."""
+    """What is optimised once it is settled who runs (promises, then priority classes, by admission worth). x is a job's
+    throughput relative to that at its minimum, w its queue's weight divided among the queue's active jobs."""
 
-    name: Literal["ProportionalFair"] = "ProportionalFair"
-    """The family of the value."""
+    name: Literal["ProportionalFair", "MaxThroughput", "MaxMinFair", "MinCost"] = "ProportionalFair"
+    """ProportionalFair: the sum of w * (admission worth + U(x)), U(x) = (x^exponent - 1) / exponent. MaxThroughput: the
+    sum of w * x. MaxMinFair: the least x / w, then the next, and so on. MinCost: the least money per hour for which
+    everybody who runs has at least the minimum."""
     exponent: Annotated[float, Field(ge=-4, le=1)] = -0.5
     """How fast more is worth less: 1 not at all (throughput alone), 0 the logarithm, below 0 faster."""
     admission_worth: Annotated[float, Field(gt=0, le=1000)] = 0.2
@@ -196,6 +199,11 @@ class AllocationPolicySpec(Wire):
     """When a change is worth its restart."""
     flavors: NamedList[Flavor] = ()
     """Accelerator flavors that are added to the discovered ones, or say more about them."""
+    budget: Budget | None = None
+    """Money for all jobs together. Absent: no limit. What must keep running keeps running even if it costs more."""
+    power_cap_watts: CapWatts | None = None
+    """The most that all granted accelerators together may draw, in watts; idle ones are not counted. Absent: no
+    limit. What must keep running keeps running even if it draws more."""
     solver: Solver = Solver()
     """How long and how exactly to solve."""
 
@@ -224,6 +232,13 @@ class AllocationPolicyStatus(Wire):
     """The mode that the last round obeyed."""
     prices: Reported[FlavorPrice] = ()
     """Shadow prices by flavor."""
+    budget: CapUse | None = None
+    """Money per hour of all jobs, where spec.budget is set."""
+    power: CapUse | None = None
+    """Watts of all jobs, where spec.powerCapWatts is set."""
+    jain_index: Share | None = None
+    """Jain's fairness index of x (throughput relative to that at the minimum) over all jobs that run or wait: 1 where
+    all have as much, 1/n where one of n has everything. Absent: there are none."""
     observed_generation: Generation | None = None
     """The metadata.generation that this status was made from."""
     conditions: ByType[Condition] = ()

@@ -5,7 +5,17 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from apportion.api.base import Path, Rule, Wire
-from apportion.api.scalars import Generation, Labels, LabelValue, Listed, ObjectName, QualifiedName, Sentence, Timestamp
+from apportion.api.scalars import (
+    Amount,
+    Generation,
+    Labels,
+    LabelValue,
+    Listed,
+    ObjectName,
+    QualifiedName,
+    Sentence,
+    Timestamp,
+)
 
 
 class Metadata(Wire):
@@ -19,6 +29,25 @@ class Metadata(Wire):
     deletion_timestamp: Timestamp | None = None
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
+
+
+class Budget(Wire):
+    """Money that may be spent."""
+
+    per_hour: Amount
+    """The most that what is granted may cost in an hour, in the currency of the flavors' pricePerHour; a number or a
+    decimal string."""
+
+
+class CapUse(Wire):
+    """A limit, and how much of it is used."""
+
+    limit: Annotated[float, Field(ge=0, le=1e15)]
+    """The most that may be used: money per hour, or watts."""
+    used: Annotated[float, Field(ge=0, le=1e30)]
+    """What is granted counts so much."""
+    price: Annotated[float, Field(ge=0, le=1e15)] = 0.0
+    """Shadow price: what one more unit of the limit would be worth, in the objective's unit."""
 
 
 class Condition(Wire):

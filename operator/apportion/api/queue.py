@@ -5,8 +5,18 @@ from typing import Annotated
 from pydantic import Field
 
 from apportion.api.base import Path, Rule, Wire
-from apportion.api.common import Condition, LabelSelector, Metadata
-from apportion.api.scalars import Accelerators, ByType, Count, Generation, NamedList, ObjectName, Reported, SetOf
+from apportion.api.common import Budget, CapUse, Condition, LabelSelector, Metadata
+from apportion.api.scalars import (
+    Accelerators,
+    ByType,
+    CapWatts,
+    Count,
+    Generation,
+    NamedList,
+    ObjectName,
+    Reported,
+    SetOf,
+)
 
 QuotaName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$")]
 
@@ -49,6 +59,12 @@ class QueueSpec(Wire):
     """Priority classes that its jobs may name. Absent: all."""
     flavors: NamedList[Quota] = ()
     """Quotas by flavor. A flavor that is neither listed nor meant by "*" cannot be used from this queue."""
+    budget: Budget | None = None
+    """Money for the queue's jobs together. Absent: no limit but the AllocationPolicy's. What must keep running keeps
+    running even if it costs more."""
+    power_cap_watts: CapWatts | None = None
+    """The most that the queue's granted accelerators may draw together, in watts. Absent: no limit but the
+    AllocationPolicy's. What must keep running keeps running even if it draws more."""
 
 
 class QuotaUse(Wire):
@@ -77,6 +93,12 @@ class QueueStatus(Wire):
     """Jobs that wait."""
     admitted: Count = 0
     """Jobs that were granted something."""
+    budget: CapUse | None = None
+    """Money per hour of the queue's jobs, where spec.budget is set."""
+    power: CapUse | None = None
+    """Watts of the queue's jobs, where spec.powerCapWatts is set."""
+    dominant_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The greatest part of all accelerators of one flavor that the queue's jobs were granted."""
     observed_generation: Generation | None = None
     """The metadata.generation that this status was made from."""
     conditions: ByType[Condition] = ()

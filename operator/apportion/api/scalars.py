@@ -98,6 +98,7 @@ Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Generation = Annotated[int, Field(ge=0, le=2**53)]
 Accelerators = Annotated[int, Field(ge=0, le=MOST_ACCELERATORS)]
 Watts = Annotated[int, Field(ge=0, le=1_000_000)]
+CapWatts = Annotated[int, Field(ge=0, le=10**12)]
 
 ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=rf"^{SUBDOMAIN}$")]
 FlavorName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]

@@ -9,7 +9,7 @@ from apportion.api.common import LabelSelector
 from apportion.kube.flavors import tolerated
 from apportion.kube.raw import Raw
 from apportion.model.flavors import Flavor, Provisionable
-from apportion.model.policy import ChurnBudget, Mode, Objective, Policy, QueueChurn, SolverLimits, Stability
+from apportion.model.policy import Aim, ChurnBudget, Mode, Objective, Policy, QueueChurn, SolverLimits, Stability
 from apportion.model.queues import Queue, Quota
 from apportion.model.selection import Requirement, Toleration
 
@@ -27,6 +27,8 @@ def queue_of(raw: Raw) -> Queue:
         allowed_priority_classes=(
             None if spec.allowed_priority_classes is None else tuple(spec.allowed_priority_classes)
         ),
+        budget_per_hour=None if spec.budget is None else _number(spec.budget.per_hour),
+        power_cap_watts=_number(spec.power_cap_watts),
         uid=queue.metadata.uid,
         generation=queue.metadata.generation,
     )
@@ -46,7 +48,10 @@ def policy_of(raw: Raw) -> Policy:
         name=policy.metadata.name,
         mode=Mode(spec.mode),
         objective=Objective(
-            float(spec.objective.exponent), float(spec.objective.admission_worth), float(spec.objective.size_exponent)
+            float(spec.objective.exponent),
+            float(spec.objective.admission_worth),
+            float(spec.objective.size_exponent),
+            Aim(spec.objective.name),
         ),
         stability=Stability(
             float(spec.stability.change_margin),
@@ -70,6 +75,8 @@ def policy_of(raw: Raw) -> Policy:
             )
             for flavor in spec.flavors
         ),
+        budget_per_hour=None if spec.budget is None else _number(spec.budget.per_hour),
+        power_cap_watts=_number(spec.power_cap_watts),
         solver=SolverLimits(float(spec.solver.time_limit_seconds), float(spec.solver.gap)),
         uid=policy.metadata.uid,
         generation=policy.metadata.generation,

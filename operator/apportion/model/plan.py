@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from apportion.model.caps import Kind
 from apportion.model.jobs import Block, JobKey, Memory
 
 
@@ -25,11 +26,15 @@ class Allocation:
 
 @dataclass(frozen=True)
 class Price:
-    """A shadow price: value per accelerator of `flavor`; queue "" is the flavor's capacity, else that queue's quota."""
+    """A shadow price: value per accelerator of `flavor`; queue "" is the flavor's capacity, else that queue's quota.
+
+    With a `cap`, flavor is "" and the price is value per unit of money an hour, or per watt: of the queue, else of all.
+    """
 
     flavor: str
     price: float
     queue: str = ""
+    cap: Kind | None = None
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,10 @@ class SolverLimits:
 
 @dataclass(frozen=True)
 class Policy:
-    """`flavors` is the catalog: it overrides discovered flavors and adds others."""
+    """`flavors` is the catalog: it overrides discovered flavors and adds others.
+
+    budget_per_hour and power_cap_watts are of all jobs together; None: no limit.
+    """
 
     name: str = "default"
     mode: Mode = Mode.ENFORCE
@@ -89,5 +92,7 @@ class Policy:
     stability: Stability = Stability()
     flavors: tuple[Flavor, ...] = ()
     solver: SolverLimits = SolverLimits()
+    budget_per_hour: float | None = None
+    power_cap_watts: float | None = None
     uid: str = ""
     generation: int = 1

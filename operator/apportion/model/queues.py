@@ -20,7 +20,7 @@ class Quota:
 
 @dataclass(frozen=True)
 class Queue:
-    """`cohort` "" is a cohort of its own. `namespaces` None: all."""
+    """`cohort` "" is a cohort of its own. `namespaces` None: all; budget and power cap None: no limit."""
 
     name: str
     cohort: str = ""
@@ -28,6 +28,8 @@ class Queue:
     quotas: tuple[Quota, ...] = ()
     namespaces: tuple[Requirement, ...] | None = None
     allowed_priority_classes: tuple[str, ...] | None = None
+    budget_per_hour: float | None = None
+    power_cap_watts: float | None = None
     uid: str = ""
     generation: int = 1
 

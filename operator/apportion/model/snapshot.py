@@ -1,12 +1,14 @@
 """All that a decision depends on, with its time."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+from apportion.model.caps import Cap, caps_of
 from apportion.model.flavors import Flavor, Node
 from apportion.model.jobs import Job, JobKey
+from apportion.model.policy import Policy
 from apportion.model.queues import Queue
 
 NO_TERMS: Mapping[JobKey, "Terms"] = MappingProxyType({})
@@ -55,8 +57,8 @@ class Snapshot:
     """The cluster at `now` (seconds of the epoch). Jobs, nodes, flavors and queues are sorted by name.
 
     `round` is the number of the last round that changed something. `terms` and `ceilings` are empty until the planner
-    writes them. `prices` are the last round's, by row. `grace` names the flavors of which suddenly much is gone, and
-    until when nobody is shrunk for it.
+    writes them, `caps` until `capped` does. `prices` are the last round's, by row. `grace` names the flavors of which
+    suddenly much is gone, and until when nobody is shrunk for it.
     """
 
     now: float
@@ -67,6 +69,7 @@ class Snapshot:
     round: int = 0
     terms: Mapping[JobKey, Terms] = field(default_factory=lambda: NO_TERMS)
     ceilings: tuple[Ceiling, ...] = ()
+    caps: tuple[Cap, ...] = ()
     prices: Mapping[str, float] = field(default_factory=dict)
     grace: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -77,3 +80,9 @@ class Snapshot:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+
+
+def capped(snapshot: Snapshot, policy: Policy) -> tuple[Snapshot, list[str]]:
+    """The snapshot with the caps of this policy and its own queues. Second: warnings."""
+    caps, warnings = caps_of(policy, snapshot.queues, snapshot.flavors)
+    return replace(snapshot, caps=caps), warnings

@@ -1,6 +1,6 @@
 """The integer program: who gets which flavor and how many replicas. The only room that imports PuLP and HiGHS."""
 
-from apportion.optimizer.check import Use, promised_use, quota_breaches, violations
+from apportion.optimizer.check import Use, cap_breaches, promised_use, quota_breaches, violations
 from apportion.optimizer.filling import Filling, Offer
 from apportion.optimizer.packing import Placement, Sketch, place
 from apportion.optimizer.pricing import Pricing, RowUse, Step
@@ -17,6 +17,7 @@ __all__ = [
     "Sketch",
     "Step",
     "Use",
+    "cap_breaches",
     "departing",
     "kept",
     "place",

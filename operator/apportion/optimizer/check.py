@@ -11,13 +11,15 @@ from apportion.model.plan import Allocation
 from apportion.model.queues import Queue
 from apportion.model.snapshot import Snapshot, Terms
 
+ROUNDING = 1e-6  # of an amount of money or power
+
 
 def violations(snapshot: Snapshot, allocations: Iterable[Allocation]) -> list[str]:
     """A sentence for every rule that the allocations break; empty where they may be used.
 
     Gang and steps, terms, flavors, accelerators of each flavor and of the nodes that a set of jobs can reach, quota,
-    borrowing, lending and ceilings. Whether the pods fit node by node is the question of packing.place. A job that
-    gets less than it was promised is no violation (Plan.short names it).
+    borrowing, lending, ceilings, budgets and power caps. Whether the pods fit node by node is the question of
+    packing.place. A job that gets less than it was promised is no violation (Plan.short names it).
     """
     jobs = {job.key: job for job in snapshot.jobs}
     found: list[str] = []
@@ -29,6 +31,7 @@ def violations(snapshot: Snapshot, allocations: Iterable[Allocation]) -> list[st
         elif allocation.replicas:
             granted.append((job, allocation))
             found.extend(_of_job(snapshot, job, allocation))
+    found.extend(_of_caps(snapshot, granted))
     times = Counter(job.key for job, _ in granted)
     found.extend(f"{key}: allocated twice" for key in sorted(times) if times[key] > 1)
     for flavor in snapshot.flavors:
@@ -112,6 +115,30 @@ def _of_quota(snapshot: Snapshot, flavor: Flavor, on: list[tuple[Job, int]]) -> 
         if not snapshot.terms.get(job.key, Terms()).borrows:
             own[job.queue_name] += job.per_replica * count
     return quota_breaches(snapshot, flavor, Use(used, own), promised_use(snapshot, flavor))
+
+
+def _of_caps(snapshot: Snapshot, granted: list[tuple[Job, Allocation]]) -> list[str]:
+    used = Counter[tuple[str | None, str]]()
+    for job, allocation in granted:
+        used[job.queue_name, allocation.flavor or ""] += job.per_replica * allocation.replicas
+    return cap_breaches(snapshot, used)
+
+
+def cap_breaches(snapshot: Snapshot, used: Mapping[tuple[str | None, str], int]) -> list[str]:
+    """A sentence for every budget and power cap that accelerators by (queue, flavor) break; promises break none."""
+    if not snapshot.caps:
+        return []
+    kept: dict[tuple[str | None, str], int] = {}
+    for flavor in snapshot.flavors:
+        for queue, count in promised_use(snapshot, flavor).used.items():
+            kept[queue, flavor.name] = count
+    found = []
+    for cap in snapshot.caps:
+        spent = sum(n * cap.each.get(name, 0.0) for (queue, name), n in used.items() if cap.queue in ("", queue))
+        must = sum(n * cap.each.get(name, 0.0) for (queue, name), n in kept.items() if cap.queue in ("", queue))
+        if spent > max(cap.limit, must) * (1 + ROUNDING) + ROUNDING:
+            found.append(f"{cap.kind}/{cap.queue}: {spent:g} used, {cap.limit:g} allowed")
+    return found
 
 
 @dataclass(frozen=True)

@@ -31,24 +31,24 @@ class Share:
     fixed: float
 
 
-class _Must:
-    """By (queue, flavor): accelerators that must keep running, and those that pinned jobs hold."""
+class Kept:
+    """By (queue, flavor): accelerators that must keep running, and `fixed`, those of them that pinned jobs hold."""
 
     def __init__(self, snapshot: Snapshot, strict_only: bool = False) -> None:
-        self._must: dict[tuple[str, str], float] = {}
-        self._fixed: dict[tuple[str, str], float] = {}
+        self.must: dict[tuple[str | None, str], float] = {}
+        self.fixed: dict[tuple[str | None, str], float] = {}
         for job in snapshot.jobs:
             grant, terms = current_grant(job), terms_of(snapshot, job)
-            if job.queue_name is None or not terms.candidate or (strict_only and terms.borrows):
+            if not terms.candidate or (strict_only and terms.borrows):
                 continue
             key = (job.queue_name, grant.flavor)
             kept = grant.replicas if terms.pinned else promised(job, terms) if grant.replicas else 0
-            self._must[key] = self._must.get(key, 0.0) + kept * job.per_replica
+            self.must[key] = self.must.get(key, 0.0) + kept * job.per_replica
             if terms.pinned:
-                self._fixed[key] = self._fixed.get(key, 0.0) + kept * job.per_replica
+                self.fixed[key] = self.fixed.get(key, 0.0) + kept * job.per_replica
 
     def of(self, queue: str, flavor: str) -> tuple[float, float]:
-        return self._must.get((queue, flavor), 0.0), self._fixed.get((queue, flavor), 0.0)
+        return self.must.get((queue, flavor), 0.0), self.fixed.get((queue, flavor), 0.0)
 
 
 def quotas(draft: Draft, snapshot: Snapshot, options: Options) -> None:
@@ -56,7 +56,7 @@ def quotas(draft: Draft, snapshot: Snapshot, options: Options) -> None:
     use = _Use(snapshot, options)
     strict_names = {group.like.queue_name for group in options.groups if not group.borrows}
     ceilings = {(ceiling.queue, ceiling.flavor): ceiling.accelerators for ceiling in snapshot.ceilings}
-    kept, strict_must = _Must(snapshot), _Must(snapshot, strict_only=True)
+    kept, strict_must = Kept(snapshot), Kept(snapshot, strict_only=True)
     for at, flavor in enumerate(snapshot.flavors):
         shares = list(_shares(snapshot, flavor, kept))
         for cohort in _cohorts(shares):
@@ -104,7 +104,7 @@ def _nominal(queue: Queue, flavor: str) -> float:
     return float(max(0, quota.nominal)) if quota is not None else 0.0
 
 
-def _shares(snapshot: Snapshot, flavor: Flavor, kept: _Must) -> Iterator[Share]:
+def _shares(snapshot: Snapshot, flavor: Flavor, kept: Kept) -> Iterator[Share]:
     """Queues in order; one that does not list the flavor has a share of 0, raised to what it must keep."""
     cohorts: dict[str, float] = {}
     for queue in snapshot.queues:

@@ -6,16 +6,21 @@ from typing import NamedTuple
 
 import numpy as np
 
+from apportion.model.caps import Kind
 from apportion.optimizer.cells import Shape
 from apportion.optimizer.options import Floats, Ints
 
 
 class Priced(NamedTuple):
-    """Whose accelerators a row is about; queue "" is capacity. `per`: accelerators per unit of its right side."""
+    """Whose accelerators a row is about; queue "" is capacity. `per`: accelerators per unit of its right side.
+
+    Of a row with a cap: whose money or power, and how much of it.
+    """
 
     flavor: str
     queue: str
     per: float
+    cap: Kind | None = None
 
 
 class Blocks(NamedTuple):

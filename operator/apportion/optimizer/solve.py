@@ -7,11 +7,12 @@ from functools import cached_property
 
 import numpy as np
 
+from apportion.model.caps import Kind
 from apportion.model.eligibility import current_grant
 from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import Allocation, Plan, Price, RowPrice, Status
 from apportion.model.policy import Aim, Policy
-from apportion.model.snapshot import Snapshot
+from apportion.model.snapshot import Snapshot, capped
 from apportion.optimizer.attempts import Attempt, admission_constant
 from apportion.optimizer.cells import cells_of
 from apportion.optimizer.certificate import smoothed_prices
@@ -21,7 +22,7 @@ from apportion.optimizer.limits import limits
 from apportion.optimizer.options import Floats, Options, loosened, options, promised, stood
 from apportion.optimizer.packing import Placer
 from apportion.optimizer.problem import Problem
-from apportion.optimizer.repair import Assignment, Repair, grown_up, repaired, trimmed
+from apportion.optimizer.repair import Repair, grown_up, repaired, trimmed
 from apportion.optimizer.rows import Rows
 from apportion.optimizer.sharing import Shared, Target, nearest_to_current, priced, shared
 from apportion.optimizer.solving import Solvers
@@ -87,6 +88,7 @@ class Round:
     """One program: what it is made of, and the steps to a plan."""
 
     def __init__(self, snapshot: Snapshot, policy: Policy) -> None:
+        snapshot, self._cap_warnings = capped(snapshot, policy)
         self.snapshot, self.policy = snapshot, policy
         self.candidates = [job for job in snapshot.jobs if terms_of(snapshot, job).candidate]
         self.choices = [job for job in self.candidates if not terms_of(snapshot, job).pinned]
@@ -244,7 +246,7 @@ class Round:
             prices=self._prices(problem, best), row_prices=_row_prices(problem, best),
             moves_cost=objective - value, unplaced=assignment.unplaced,
             short=tuple(job.key for job in self.choices if self._is_short(job, by_key[job.key])),
-            warnings=(*self.found.warnings, *self.solvers.warnings),
+            warnings=(*self._cap_warnings, *self.found.warnings, *self.solvers.warnings),
         )  # fmt: skip
         proved = attempt.proved and plan.gap_staying <= max(self.policy.solver.gap, 0.0) + 1e-9
         return replace(plan, status=Status.OPTIMAL if proved else Status.FEASIBLE)
@@ -253,13 +255,18 @@ class Round:
         return allocation.replicas < promised(job, terms_of(self.snapshot, job))
 
     def _prices(self, problem: Problem, best: Shared) -> tuple[Price, ...]:
-        """Per accelerator: rows of one flavor, or of one queue on it, add up."""
-        total: dict[tuple[str, str], float] = {}
+        """Per accelerator: rows of one flavor, or of one queue on it, add up. Then per unit of money and watt."""
+        total: dict[tuple[str, str, str], float] = {}
         for row, whose in problem.rows.priced:
-            key = (whose.flavor, whose.queue)
+            key = (whose.flavor, whose.queue, whose.cap or "")
             price = float(best.prices[row]) if row < len(best.prices) else 0.0
             total[key] = total.get(key, 0.0) + price / whose.per
-        return tuple(Price(flavor, price, queue) for (flavor, queue), price in sorted(total.items()) if price > 1e-12)
+        told = sorted(total.items(), key=lambda item: (item[0][2], *item[0]))
+        return tuple(
+            Price(flavor, price, queue, Kind(cap) if cap else None)
+            for (flavor, queue, cap), price in told
+            if price > 1e-12
+        )
 
 
 def _by_row(problem: Problem, prices: Mapping[str, float]) -> Floats | None:

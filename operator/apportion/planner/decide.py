@@ -7,7 +7,7 @@ from apportion.model.eligibility import current_grant
 from apportion.model.jobs import Admission, Block, Job, JobKey
 from apportion.model.plan import NOTHING, Allocation, Decision, Grant, Outcome, Plan, Resize, Status
 from apportion.model.policy import Mode, Policy
-from apportion.model.snapshot import Snapshot, Terms
+from apportion.model.snapshot import Snapshot, Terms, capped
 from apportion.optimizer import solve, would_grow
 from apportion.planner.accounting import capacity, queue_use
 from apportion.planner.churn import Changes, Churn, beyond, fixed, held_steady
@@ -65,6 +65,7 @@ def wanted(snapshot: Snapshot, policy: Policy, rule: Solve = solve) -> Wanted:
     }
     states, terms = standing(snapshot, states, policy)
     settled = replace(snapshot, jobs=tuple(states[job.key].job for job in snapshot.jobs), terms=terms)
+    settled, _ = capped(settled, policy)
     churn = Churn(settled, policy.stability.churn)
     wide, settled = with_all(settled), with_coming(settled)
     more = added(settled, wide)

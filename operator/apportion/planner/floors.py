@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from apportion.model.jobs import JobKey
 from apportion.model.plan import NOTHING, Grant
 from apportion.model.snapshot import Snapshot, Terms
-from apportion.optimizer import Sketch, Use, promised_use, quota_breaches
+from apportion.optimizer import Sketch, Use, cap_breaches, promised_use, quota_breaches
 
 MOST_QUESTIONS = 1000  # about a second of them on a large cluster
 
@@ -32,7 +32,7 @@ class Floors:
         return self._sketch.fits(changes)
 
     def allows(self, changes: Mapping[JobKey, Grant]) -> bool:
-        """Would these changes keep the quotas? A quick question, always answered."""
+        """Would these changes keep quotas, budgets and power caps? A quick question, always answered."""
         before = {key: self._grants.get(key, NOTHING) for key in changes}
         given, taken = self._use(changes), self._use(before)
         for name in {name for name, _, _ in (*given, *taken)} & self._flavors.keys():
@@ -46,7 +46,12 @@ class Floors:
                 self._promised[name] = promised_use(self.snapshot, self._flavors[name])
             if quota_breaches(self.snapshot, self._flavors[name], Use(used, own), self._promised[name]):
                 return False
-        return True
+        if not self.snapshot.caps:
+            return True
+        after = Counter[tuple[str | None, str]]()
+        for (flavor, queue, borrows), count in (self._used + given).items():
+            after[queue, flavor] += count - taken.get((flavor, queue, borrows), 0)
+        return not cap_breaches(self.snapshot, after)
 
     def take(self, changes: Mapping[JobKey, Grant]) -> None:
         self._used.subtract(self._use({key: self._grants.get(key, NOTHING) for key in changes}))
