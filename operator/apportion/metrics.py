@@ -3,12 +3,14 @@
 No per-job labels: a cluster has thousands of jobs, and series are not free.
 """
 
+import math
 from collections import Counter as Tally
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from apportion import __version__
+from apportion.model.caps import Kind
 from apportion.model.plan import Decision, Status
 from apportion.model.snapshot import Snapshot
 
@@ -67,6 +69,27 @@ class Metrics:
         )
         self.queue_usage = gauge("queue_usage", "Accelerators in use by a queue's jobs.", ("queue", "flavor"))
         self.queue_nominal = gauge("queue_nominal_quota", "Nominal quota in accelerators.", ("queue", "flavor"))
+        self.budget_used = gauge(
+            "budget_used_per_hour", 'What is granted costs so much an hour; queue "": all jobs.', ("queue",)
+        )
+        self.budget_limit = gauge("budget_limit_per_hour", 'Budget in money per hour; queue "": all jobs.', ("queue",))
+        self.budget_price = gauge(
+            "budget_shadow_price", 'Value of one more unit of money per hour; queue "": all jobs.', ("queue",)
+        )
+        self.power_used = gauge("power_used_watts", 'What is granted draws so much; queue "": all jobs.', ("queue",))
+        self.power_limit = gauge("power_cap_watts", 'Power cap; queue "": all jobs.', ("queue",))
+        self.power_price = gauge(
+            "power_shadow_price", 'Value of one more watt of the power cap; queue "": all jobs.', ("queue",)
+        )
+        self.dominant_share = gauge(
+            "queue_dominant_share_ratio",
+            "The greatest part of all accelerators of one flavor that a queue's jobs were granted.",
+            ("queue",),
+        )
+        self.jain = gauge(
+            "fairness_jain_ratio",
+            "Jain index of throughput over that at the minimum, of jobs that run or wait; NaN: nobody has anything.",
+        )
         self.queue_share = gauge(
             "queue_share_ratio", "A queue's part of all accelerators that are granted.", ("queue",)
         )
@@ -95,6 +118,7 @@ class Metrics:
         self.last_round.set(snapshot.now)
         self._observe_jobs(snapshot, decision)
         self._observe_capacity(snapshot, decision)
+        self._observe_sharing(decision)
 
     def fallback(self, solver: str) -> None:
         self.fallbacks.labels(solver).inc()
@@ -135,7 +159,7 @@ class Metrics:
             if priced:
                 self.price.labels(capacity.flavor).set(0.0)
         for price in decision.plan.prices:
-            if not price.queue:
+            if price.flavor and not price.queue:
                 self.price.labels(price.flavor).set(price.price)
         for use in decision.queue_use:
             self.queue_usage.labels(use.queue, use.flavor).set(use.used)
@@ -147,6 +171,23 @@ class Metrics:
         self.queue_share.clear()
         for queue, used in by_queue.items():
             self.queue_share.labels(queue).set(used / whole if whole else 0.0)
+
+    def _observe_sharing(self, decision: Decision) -> None:
+        series = {
+            Kind.BUDGET: (self.budget_used, self.budget_limit, self.budget_price),
+            Kind.POWER: (self.power_used, self.power_limit, self.power_price),
+        }
+        for gauge in (*series[Kind.BUDGET], *series[Kind.POWER], self.dominant_share):
+            gauge.clear()
+        for use in decision.cap_use:
+            used, limit, price = series[use.kind]
+            used.labels(use.queue).set(use.used)
+            limit.labels(use.queue).set(use.limit)
+            if decision.plan.status is not Status.KEPT:
+                price.labels(use.queue).set(use.price)
+        for queue, share in decision.fairness.dominant_shares:
+            self.dominant_share.labels(queue).set(share)
+        self.jain.set(math.nan if decision.fairness.jain is None else decision.fairness.jain)
 
     def text(self) -> bytes:
         """The exposition, as Prometheus scrapes it."""

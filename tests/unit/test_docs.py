@@ -94,7 +94,9 @@ def test_decision_page_names_every_field_of_the_document(example: str, change: s
     decision, what_if = (DOCS / "reference" / "decision.md").read_text(encoding="utf-8").split("\n## What if\n")
     page = what_if if change else decision
     # Prices are described once: those of the two plans look alike.
-    found = {re.sub(r"^(before|after)\.prices\[\]\..*", r"\1.prices", name) for name in fields(json.loads(done.stdout))}
+    found = {
+        re.sub(r"^(before|after)\.(prices|caps)\[\]\..*", r"\1.\2", name) for name in fields(json.loads(done.stdout))
+    }
     assert not {name for name in found if f"`{name}`" not in page}
 
 

@@ -73,6 +73,11 @@ def decision_document(snapshot: Snapshot, decision: Decision, warnings: tuple[st
             }
             for use in decision.queue_use
         ],
+        "caps": caps_document(decision),
+        "fairness": {
+            "jain": decision.fairness.jain,
+            "dominantShares": [{"queue": queue, "share": share} for queue, share in decision.fairness.dominant_shares],
+        },
         "prices": prices_document(plan),
         "solveSeconds": plan.seconds,
         "warnings": [*warnings, *decision.warnings],
@@ -80,7 +85,25 @@ def decision_document(snapshot: Snapshot, decision: Decision, warnings: tuple[st
 
 
 def prices_document(plan: Plan) -> list[dict[str, Any]]:
-    return [{"flavor": price.flavor, "queue": price.queue or None, "price": price.price} for price in plan.prices]
+    """Of accelerators; what money and power are worth stands beside their limits."""
+    return [
+        {"flavor": price.flavor, "queue": price.queue or None, "price": price.price}
+        for price in plan.prices
+        if price.cap is None
+    ]
+
+
+def caps_document(decision: Decision) -> list[dict[str, Any]]:
+    return [
+        {
+            "cap": str(use.kind),
+            "queue": use.queue or None,
+            "limit": use.limit,
+            "used": use.used,
+            "price": use.price,
+        }
+        for use in decision.cap_use
+    ]
 
 
 def grant_document(grant: Grant) -> dict[str, Any]:

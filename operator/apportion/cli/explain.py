@@ -9,10 +9,10 @@ from apportion.model.plan import Decision, Outcome
 from apportion.optimizer import RowUse, Step
 from apportion.planner.decide import Wanted, concluded, wanted
 from apportion.planner.elsewhere import elsewhere
+from apportion.planner.explain import UNSERVED
 from apportion.planner.worth import Search, next_step, one_change
 
 PREFIXES = ("tj", "trainingjob", "trainingjobs", "trainingjobs.apportion.dev")
-UNSERVED = ("NoCapacity", "QuotaExceeded", "NotWorthIt")
 MOST_LINES = 8
 MOST_ROWS = 3
 AS_MUCH = 1e-6  # prices are the gains of somebody's steps: a job's own step may be the one that set them
@@ -91,6 +91,10 @@ def row_words(row: RowUse) -> str:
             return f"what queue {first} may borrow of {second}"
         case "nominal":
             return f"nominal quota of queue {first} for {second} (it is not preemptible)"
+        case "budget":
+            return f"the budget of {f'queue {first}' if first else 'the cluster'}"
+        case "power":
+            return f"the power cap of {f'queue {first}' if first else 'the cluster'}"
         case _:
             return row.row
 

@@ -1,6 +1,7 @@
 """apportion plan: what the operator would decide."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,19 @@ def plan_command(source: Source, asked: Asked) -> None:
         _print(decision_document(got.snapshot, decision, got.warnings), asked.output)
 
 
+def sharing_lines(decision: Decision) -> Iterator[str]:
+    """What budgets and power caps allow and what is used, and how evenly things are shared."""
+    for use in decision.cap_use:
+        whose = f"queue {use.queue}" if use.queue else "the cluster"
+        yield f"{use.kind.words} of {whose}: {use.used:.6g} of {use.limit:.6g} {use.kind.unit}"
+    fairness = decision.fairness
+    if fairness.dominant_shares:
+        shares = ", ".join(f"{queue} {share:.0%}" for queue, share in fairness.dominant_shares)
+        yield f"dominant share by queue: {shares}"
+    if fairness.jain is not None:
+        yield f"Jain index of the normalised rates of all jobs that run or wait: {fairness.jain:.2f}"
+
+
 def _print(document: dict[str, Any], output: str) -> None:
     if output == "json":
         click.echo(json.dumps(document, indent=2, allow_nan=False))
@@ -73,6 +87,8 @@ def _table(got: Read, decision: Decision) -> None:
             f"would be provisioned: up to {new.nodes} node{'s' * (new.nodes != 1)} of {new.accelerators_per_node} "
             f"{new.flavor}, of {new.most} that may be added"
         )
+    for line in sharing_lines(decision):
+        console.print(line, markup=False)
     console.print(
         f"{plan.status}: objective {plan.objective:.6g}, bound {plan.bound:.6g}, gap {plan.gap:.2%}, "
         f"{plan.method}, {plan.seconds:.2f} s"

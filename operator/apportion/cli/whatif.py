@@ -10,8 +10,9 @@ from rich.table import Table
 
 from apportion.api.names import API_VERSION
 from apportion.cli.changing import NotUnderstood, parsed
-from apportion.cli.document import grant_document, prices_document
+from apportion.cli.document import caps_document, grant_document, prices_document
 from apportion.cli.source import Read, fail, submitted
+from apportion.model.caps import Kind
 from apportion.model.plan import Decision, Grant
 from apportion.planner.changes import CannotChange, Change, SubmittedJob, applied
 from apportion.planner.decide import Solve
@@ -81,6 +82,7 @@ def _side(decision: Decision) -> dict[str, Any]:
         "bound": plan.bound,
         "gap": _finite(plan.gap),
         "prices": prices_document(plan),
+        "caps": caps_document(decision),
     }
 
 
@@ -131,16 +133,22 @@ def _prices(found: WhatIf) -> Table:
     """What one more accelerator would be worth, of every flavor and queue that has a price in one of the two."""
     table = Table("ONE MORE", "WORTH BEFORE", "WORTH AFTER", box=None, pad_edge=False)
     before, after = _by_place(found.before), _by_place(found.after)
-    for queue, flavor in sorted({*before, *after}):
-        name = f"{flavor} of quota of queue {queue}" if queue else flavor
-        table.add_row(name, *(f"{side.get((queue, flavor), 0.0):.4g}" for side in (before, after)))
+    for place in sorted({*before, *after}):
+        table.add_row(_one_more(*place), *(f"{side.get(place, 0.0):.4g}" for side in (before, after)))
     if not table.row_count:
         table.add_row("(nothing is scarce)", "", "")
     return table
 
 
-def _by_place(decision: Decision) -> Mapping[tuple[str, str], float]:
-    return {(price.queue, price.flavor): price.price for price in decision.plan.prices}
+def _one_more(cap: str, queue: str, flavor: str) -> str:
+    if cap:
+        kind = Kind(cap)
+        return f"{kind.unit} of the {kind.words} of {f'queue {queue}' if queue else 'the cluster'}"
+    return f"{flavor} of quota of queue {queue}" if queue else flavor
+
+
+def _by_place(decision: Decision) -> Mapping[tuple[str, str, str], float]:
+    return {(price.cap or "", price.queue, price.flavor): price.price for price in decision.plan.prices}
 
 
 def difference_sentence(difference: Interval) -> str:

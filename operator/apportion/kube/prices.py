@@ -7,7 +7,8 @@ are used up at once, a price may stand at the one or at the other: 10 % of noise
 from collections import Counter
 from dataclasses import dataclass, field
 
-from apportion.kube.raw import Raw, mappings, number, text
+from apportion.kube.raw import Raw, mapping, mappings, number, text
+from apportion.model.caps import Kind
 from apportion.model.plan import Decision, Status
 from apportion.model.snapshot import Snapshot
 
@@ -25,7 +26,7 @@ def rounded(price: float) -> float:
 
 
 def priced(status: Raw) -> dict[str, float]:
-    """The prices of a queue's or policy's status, by flavor; a flavor that is not named has none."""
+    """The prices of a queue's or policy's accelerators, by flavor; a flavor that is not named has none."""
     rows = [*mappings(status, "flavors"), *mappings(status, "prices")]
     return {text(row, "name") or text(row, "flavor"): number(row, "price") for row in rows}
 
@@ -38,7 +39,13 @@ def unlike(old: Raw, new: Raw, highest: float) -> bool:
         was, now = before.get(name, 0.0), after.get(name, 0.0)
         if abs(now - was) > max(PRICE_CHANGE * max(was, now), level):
             return True
-    return False
+    return any(_repriced(mapping(old, kind), mapping(new, kind)) for kind in Kind)
+
+
+def _repriced(old: Raw, new: Raw) -> bool:
+    """Whether the price of a cap differs so much. Money and watts have no price of accelerators beside theirs."""
+    was, now = number(old, "price"), number(new, "price")
+    return abs(now - was) > PRICE_CHANGE * max(was, now)
 
 
 @dataclass
@@ -55,7 +62,7 @@ class PriceNews:
         plan = decision.plan
         if plan.status is Status.KEPT:
             return False
-        highest = max((price.price for price in plan.prices), default=0.0)
+        highest = max((price.price for price in plan.prices if price.flavor), default=0.0)
         self._rounds[name] = self._rounds[name] + 1 if unlike(*statuses, highest) else 0
         granted = decision.round > snapshot.round
         return self._rounds[name] >= (1 if granted else STEADY_ROUNDS)

@@ -18,6 +18,8 @@ from apportion.model.policy import Policy
 from apportion.model.snapshot import Snapshot
 
 Patch = list[dict[str, Any]]
+CAPS = ("budget", "power")
+COUNTED = ("round", "mode", "pending", "admitted", "dominantShare", "observedGeneration")
 
 
 def queue_statuses(snapshot: Snapshot, decision: Decision) -> dict[str, dict[str, Any]]:
@@ -32,6 +34,7 @@ def queue_statuses(snapshot: Snapshot, decision: Decision) -> dict[str, dict[str
         elif outcome.memory.phase not in ended:
             pending[queue_of[outcome.key]] += 1
     statuses: dict[str, dict[str, Any]] = {}
+    shares = dict(decision.fairness.dominant_shares)
     for queue in snapshot.queues:
         rows = [use for use in decision.queue_use if use.queue == queue.name]
         statuses[queue.name] = {
@@ -48,6 +51,8 @@ def queue_statuses(snapshot: Snapshot, decision: Decision) -> dict[str, dict[str
             ],
             "pending": pending[queue.name],
             "admitted": admitted[queue.name],
+            **caps(decision, queue.name),
+            "dominantShare": round(shares.get(queue.name, 0.0), 3),
             "observedGeneration": queue.generation,
         }
     return statuses
@@ -63,17 +68,32 @@ def policy_status(policy: Policy, decision: Decision) -> dict[str, Any]:
         "prices": [
             {"flavor": price.flavor, "price": rounded(price.price)}
             for price in decision.plan.prices
-            if not price.queue and price.price >= 0
+            if price.flavor and not price.queue and price.price >= 0
         ],
+        **caps(decision, ""),
+        **({} if decision.fairness.jain is None else {"jainIndex": round(decision.fairness.jain, 3)}),
         "observedGeneration": policy.generation,
     }
 
 
+def caps(decision: Decision, queue: str) -> dict[str, Any]:
+    """By the status's field, a queue's budget and power cap; queue "" has those of the cluster."""
+    return {
+        str(use.kind): {"limit": use.limit, "used": float(f"{use.used:.9g}"), "price": rounded(use.price)}
+        for use in decision.cap_use
+        if use.queue == queue
+    }
+
+
 def quantities(status: Raw) -> Any:
-    """The part of a queue's or policy's status of which every change is worth a write: counts, round, mode."""
+    """The part of a queue's or policy's status of which every change is worth a write: counts, use, round, mode.
+
+    The Jain index is none: it moves with every rate that is measured anew, and is told with what else is.
+    """
     flavors = [{k: v for k, v in entry.items() if k != "price"} for entry in mappings(status, "flavors")]
-    kept = {key: at(status, key) for key in ("round", "mode", "pending", "admitted", "observedGeneration")}
-    return {**kept, "flavors": flavors}
+    kept = {key: at(status, key) for key in COUNTED}
+    used = {kind: {k: v for k, v in mapping(status, kind).items() if k != "price"} for kind in CAPS}
+    return {**kept, **used, "flavors": flavors}
 
 
 def replaced(raw: Raw, status: dict[str, Any], repriced: bool = False) -> Patch | None:

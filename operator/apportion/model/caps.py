@@ -17,6 +17,14 @@ class Kind(StrEnum):
     POWER = "power"
 
     @property
+    def words(self) -> str:
+        return "budget" if self is Kind.BUDGET else "power cap"
+
+    @property
+    def unit(self) -> str:
+        return "per hour" if self is Kind.BUDGET else "W"
+
+    @property
     def field(self) -> str:
         """The flavor's field that says what one accelerator counts."""
         return "pricePerHour" if self is Kind.BUDGET else "watts"
@@ -55,13 +63,15 @@ def caps_of(policy: Policy, queues: Iterable[Queue], flavors: Iterable[Flavor]) 
     for kind, queue, limit in _limits(policy, queues):
         whose = f"queue {queue}" if queue else "the AllocationPolicy"
         if not math.isfinite(limit) or limit < 0:
-            warnings.append(f"{whose}: a {kind} of {limit} is not a number of at least 0; there is no such limit now")
+            warnings.append(
+                f"{whose}: a {kind.words} of {limit} is not a number of at least 0; there is no such limit now"
+            )
             continue
         caps.append(Cap(kind, queue, limit, _each(kind, flavors)))
     for kind in dict.fromkeys(cap.kind for cap in caps):
         known = _each(kind, flavors)
         warnings += [
-            f"flavor {flavor.name}: no usable {kind.field}; what runs on it counts nothing against any {kind}"
+            f"flavor {flavor.name}: no usable {kind.field}; what runs on it counts nothing against any {kind.words}"
             for flavor in flavors
             if flavor.name not in known
         ]

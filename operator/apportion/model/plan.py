@@ -177,6 +177,31 @@ class QueueUse:
 
 
 @dataclass(frozen=True)
+class CapUse:
+    """A budget (money per hour) or power cap (watts) and what the grants use of it; queue "" is the whole cluster.
+
+    price: what one more unit of the limit would be worth.
+    """
+
+    kind: Kind
+    queue: str
+    limit: float
+    used: float
+    price: float = 0.0
+
+
+@dataclass(frozen=True)
+class Fairness:
+    """By queue its dominant share: the greatest part of all accelerators of one flavor that its jobs were granted.
+
+    jain: Jain's index of the rates over the reference of all jobs that run or wait; None where nobody has anything.
+    """
+
+    dominant_shares: tuple[tuple[str, float], ...] = ()
+    jain: float | None = None
+
+
+@dataclass(frozen=True)
 class Decision:
     """A whole round. `recheck_after` in seconds (None: only a change asks for another round)."""
 
@@ -187,5 +212,7 @@ class Decision:
     capacity: tuple[Capacity, ...] = ()
     queue_use: tuple[QueueUse, ...] = ()
     new_nodes: tuple[NewNodes, ...] = ()
+    cap_use: tuple[CapUse, ...] = ()
+    fairness: Fairness = Fairness()
     recheck_after: float | None = None
     warnings: tuple[str, ...] = ()

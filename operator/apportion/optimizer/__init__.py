@@ -7,12 +7,14 @@ from apportion.optimizer.pricing import Pricing, RowUse, Step
 from apportion.optimizer.process import warm
 from apportion.optimizer.solve import kept, solve, would_grow
 from apportion.optimizer.staying import departing, survivors
+from apportion.optimizer.value import Rates
 
 __all__ = [
     "Filling",
     "Offer",
     "Placement",
     "Pricing",
+    "Rates",
     "RowUse",
     "Sketch",
     "Step",

@@ -88,7 +88,7 @@ class Round:
     """One program: what it is made of, and the steps to a plan."""
 
     def __init__(self, snapshot: Snapshot, policy: Policy) -> None:
-        snapshot, self._cap_warnings = capped(snapshot, policy)
+        snapshot, _ = capped(snapshot, policy)
         self.snapshot, self.policy = snapshot, policy
         self.candidates = [job for job in snapshot.jobs if terms_of(snapshot, job).candidate]
         self.choices = [job for job in self.candidates if not terms_of(snapshot, job).pinned]
@@ -246,7 +246,7 @@ class Round:
             prices=self._prices(problem, best), row_prices=_row_prices(problem, best),
             moves_cost=objective - value, unplaced=assignment.unplaced,
             short=tuple(job.key for job in self.choices if self._is_short(job, by_key[job.key])),
-            warnings=(*self._cap_warnings, *self.found.warnings, *self.solvers.warnings),
+            warnings=(*self.found.warnings, *self.solvers.warnings),
         )  # fmt: skip
         proved = attempt.proved and plan.gap_staying <= max(self.policy.solver.gap, 0.0) + 1e-9
         return replace(plan, status=Status.OPTIMAL if proved else Status.FEASIBLE)

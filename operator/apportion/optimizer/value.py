@@ -155,6 +155,10 @@ class Rates:
         rates = [float(count) if self._counts else _at(self._job, count) for count in counts]
         return [x if _usable(x := rate / self._reference) else 0.0 for rate in rates]
 
+    def knows(self, flavor: str) -> bool:
+        """Whether the job accepts a flavor of this name."""
+        return flavor in self._speeds
+
     def speed(self, flavor: str) -> float:
         return self._speeds[flavor]
 

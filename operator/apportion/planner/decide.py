@@ -12,11 +12,13 @@ from apportion.optimizer import solve, would_grow
 from apportion.planner.accounting import capacity, queue_use
 from apportion.planner.churn import Changes, Churn, beyond, fixed, held_steady
 from apportion.planner.entitled import entitled
-from apportion.planner.explain import Reasons
+from apportion.planner.explain import UNSERVED, Reasons
+from apportion.planner.fairness import fairness
 from apportion.planner.lifecycle import State, assess, base_terms, soonest
 from apportion.planner.outcomes import Round, outcome
 from apportion.planner.provisioning import added, new_nodes, patient, uses_more, with_all, with_coming, worthwhile
 from apportion.planner.queueing import stand_in
+from apportion.planner.spending import cap_use
 from apportion.planner.terms import Rights, settle
 from apportion.planner.waves import blocked_moves, in_waves
 
@@ -138,16 +140,19 @@ def concluded(snapshot: Snapshot, policy: Policy, found: Wanted) -> Decision:
     outcomes = tuple(
         outcome(round_, states[key], before[key], targets[key], granted[key]) for key in (j.key for j in settled.jobs)
     )
+    capacities = capacity(snapshot)
     return Decision(
         round=number,
         plan=plan,
         outcomes=outcomes,
         resizes=resizes,
-        capacity=capacity(snapshot),
+        capacity=capacities,
         queue_use=queue_use(settled, granted, plan),
         new_nodes=new_nodes(settled, outcomes),
+        cap_use=cap_use(settled, granted, plan),
+        fairness=fairness(settled, granted, capacities),
         recheck_after=recheck(settled, states.values(), outcomes, found.churn),
-        warnings=(*snapshot.warnings, *plan.warnings),
+        warnings=(*snapshot.warnings, *capped(snapshot, policy)[1], *plan.warnings),
     )
 
 
@@ -278,7 +283,7 @@ def recheck(snapshot: Snapshot, states: Iterable[State], outcomes: Iterable[Outc
     waits = False
     for state, said in zip(states, outcomes, strict=True):
         at = soonest(at, state.recheck_at)
-        waiting = said.granted != said.target or said.reason in ("NoCapacity", "QuotaExceeded", "NotWorthIt")
+        waiting = said.granted != said.target or said.reason in UNSERVED
         waits = waits or waiting
         admission = state.job.admission
         if admission is not None and admission.since + state.job.min_runtime_seconds > snapshot.now:

@@ -13,8 +13,11 @@ from apportion.optimizer import place
 from apportion.planner.accounting import holders
 from apportion.planner.churn import Churn
 from apportion.planner.queueing import cohort_members, usage
+from apportion.planner.spending import Spending
 
 DEFAULT_TERMS = Terms()
+UNSERVED = ("NoCapacity", "QuotaExceeded", "BudgetExceeded", "PowerCapped", "NotWorthIt")
+"""Reasons of jobs that would take more if they could."""
 
 
 class Reasons:
@@ -28,13 +31,14 @@ class Reasons:
         self.queues = {queue.name: queue for queue in snapshot.queues}
         self.cohorts = {q.name: group for group in cohort_members(snapshot.queues).values() for q in group}
         self.used = usage(snapshot.jobs, targets)
+        self.spending = Spending(snapshot, targets)
         self.free = _free_after(snapshot, targets)
         self._members: dict[object, tuple[Node, ...]] = {}
         self._slots: dict[object, int] = {}
         self._free: dict[object, int] = {}
 
     def waiting(self, job: Job) -> Block:
-        """Why the job has nothing: the first of impossible, forbidden by quota, resting, no room."""
+        """Why the job has nothing: the first of impossible, forbidden by quota or cap, resting, no room."""
         able = [flavor for flavor in self.snapshot.flavors if accepts(job, flavor)]
         if not able:
             return Block("NoCompatibleFlavor", self._no_flavor(job))
@@ -49,6 +53,10 @@ class Reasons:
         possible = [flavor for flavor, why in zip(possible, quota, strict=True) if why is None]
         if not possible:
             return Block("QuotaExceeded", next(why for why in quota if why is not None))
+        capped = [self.spending.never(job, flavor) for flavor in possible]
+        possible = [flavor for flavor, why in zip(possible, capped, strict=True) if why is None]
+        if not possible:
+            return next(why for why in capped if why is not None)
         return self._no_room(job, possible)
 
     def next_step(self, job: Job) -> Block:
@@ -73,6 +81,9 @@ class Reasons:
         quota = self._quota_short(job, flavor, more)
         if quota is not None:
             return Block("QuotaExceeded", f"{need}; {quota}")
+        capped = self.spending.short(job, flavor, more)
+        if capped is not None:
+            return Block(capped.reason, f"{need}; {capped.message}")
         if self._slots_left(job, flavor) < step - target.replicas:
             return Block("NoCapacity", f"{need}; {self._room_short(job, flavor, more)}")
         return Block("NotWorthIt", f"{need}; that would earn less than the restart costs, or than others gain by it")
@@ -210,12 +221,13 @@ class Reasons:
         if (kept := self._kept_by_churn(job, open_, need)) is not None:
             return kept
         for flavor in open_[:3]:
-            quota = self._quota_short(job, flavor, need)
+            quota, capped = self._quota_short(job, flavor, need), self.spending.short(job, flavor, need)
             if quota is not None:
-                reason = "QuotaExceeded" if not said else reason
-                said.append(f"needs {need} {flavor.name}; {quota}")
+                why = Block("QuotaExceeded", quota)
             else:
-                said.append(f"needs {need} {flavor.name}; {self._room_short(job, flavor, need)}")
+                why = capped or Block("NoCapacity", self._room_short(job, flavor, need))
+            reason = reason if said else why.reason
+            said.append(f"needs {need} {flavor.name}; {why.message}")
         return Block(reason, "; or ".join(said))
 
     def _steady(self, job: Job) -> bool:

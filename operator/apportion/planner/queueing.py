@@ -1,6 +1,6 @@
 """Which queue a job stands in, and what the queues of a cohort may use."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
 from apportion.model.jobs import Block, Job, JobKey
@@ -35,9 +35,18 @@ Usage = dict[tuple[str, str], int]
 def usage(jobs: Iterable[Job], grants: Mapping[JobKey, Grant]) -> Usage:
     """Accelerators by (queue, flavor); jobs without a queue count nowhere."""
     used: Usage = defaultdict(int)
+    for (queue, flavor), count in whole_usage(jobs, grants).items():
+        if queue is not None:
+            used[queue, flavor] = count
+    return used
+
+
+def whole_usage(jobs: Iterable[Job], grants: Mapping[JobKey, Grant]) -> Counter[tuple[str | None, str]]:
+    """Accelerators by (queue, flavor), with queue None for jobs without one."""
+    used = Counter[tuple[str | None, str]]()
     for job in jobs:
         grant = grants.get(job.key)
-        if grant is not None and grant.replicas and job.queue_name is not None:
+        if grant is not None and grant.replicas:
             used[job.queue_name, grant.flavor] += grant.replicas * job.per_replica
     return used
 
