@@ -163,6 +163,27 @@ def best(snapshot: Snapshot, policy: Policy, allowed: Callable[[list[tuple[Job, 
     return max((one for ranks, one in found if ranks == top), key=lambda one: (one.value, one.options))
 
 
+def within_caps(snapshot: Snapshot, policy: Policy, chosen: list[tuple[Job, str, int]]) -> bool:
+    """Budgets and power caps of all jobs and of each queue, or what running jobs were promised if that is more."""
+    flavors = {flavor.name: flavor for flavor in snapshot.flavors}
+    promised = []
+    for job in snapshot.jobs:
+        keeps = snapshot.terms.get(job.key, Terms()).keeps
+        if job.admission is not None and keeps:
+            kept = max([step for step in job.steps if step <= keeps], default=job.steps[0])
+            promised.append((job, job.admission.flavor, kept))
+
+    def counted(jobs: list[tuple[Job, str, int]], field: str, queue: str | None) -> float:
+        mine = [(job, name, count) for job, name, count in jobs if queue is None or job.queue_name == queue]
+        return sum((getattr(flavors[name], field) or 0.0) * job.per_replica * count for job, name, count in mine)
+
+    for owner, queue in ((policy, None), *((queue, queue.name) for queue in snapshot.queues)):
+        for limit, field in ((owner.budget_per_hour, "price_per_hour"), (owner.power_cap_watts, "watts")):
+            if limit is not None and counted(chosen, field, queue) > max(limit, counted(promised, field, queue)) + 1e-6:
+                return False
+    return True
+
+
 def levels(snapshot: Snapshot, policy: Policy, chosen: list[tuple[Job, str, int]]) -> tuple[float, ...]:
     """x / w of every candidate in rising order; 0 for one that has nothing."""
     at = {}
