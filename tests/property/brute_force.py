@@ -164,7 +164,8 @@ def best(snapshot: Snapshot, policy: Policy, allowed: Callable[[list[tuple[Job, 
 
 
 def within_caps(snapshot: Snapshot, policy: Policy, chosen: list[tuple[Job, str, int]]) -> bool:
-    """Budgets and power caps of all jobs and of each queue, or what running jobs were promised if that is more."""
+    """Budgets and power caps of all jobs and of each queue; if what running jobs were promised is more, nobody has more
+    than that."""
     flavors = {flavor.name: flavor for flavor in snapshot.flavors}
     promised = []
     for job in snapshot.jobs:
@@ -179,7 +180,14 @@ def within_caps(snapshot: Snapshot, policy: Policy, chosen: list[tuple[Job, str,
 
     for owner, queue in ((policy, None), *((queue, queue.name) for queue in snapshot.queues)):
         for limit, field in ((owner.budget_per_hour, "price_per_hour"), (owner.power_cap_watts, "watts")):
-            if limit is not None and counted(chosen, field, queue) > max(limit, counted(promised, field, queue)) + 1e-6:
+            if limit is None:
+                continue
+            if counted(promised, field, queue) <= limit + 1e-6:
+                fits = counted(chosen, field, queue) <= limit + 1e-6
+            else:
+                own = {job.key: counted([(job, name, kept)], field, queue) for job, name, kept in promised}
+                fits = all(counted([one], field, queue) <= own.get(one[0].key, 0.0) + 1e-6 for one in chosen)
+            if not fits:
                 return False
     return True
 

@@ -9,6 +9,8 @@ from apportion.model.flavors import Flavor
 from apportion.model.policy import Policy
 from apportion.model.queues import Queue
 
+LARGEST = 1e15  # of money or watts for one accelerator: products with counts stay finite
+
 
 class Kind(StrEnum):
     """Budget: money per hour. Power: watts."""
@@ -92,4 +94,5 @@ def _limits(policy: Policy, queues: Iterable[Queue]) -> Iterator[tuple[Kind, str
 def _each(kind: Kind, flavors: Iterable[Flavor]) -> dict[str, float]:
     """By flavor; without those that do not say, or say nonsense."""
     said = {flavor.name: flavor.price_per_hour if kind is Kind.BUDGET else flavor.watts for flavor in flavors}
-    return {name: each for name, each in said.items() if each is not None and math.isfinite(each) and each >= 0}
+    known = {name: each for name, each in said.items() if each is not None and math.isfinite(each) and each >= 0}
+    return {name: min(each, LARGEST) for name, each in known.items()}

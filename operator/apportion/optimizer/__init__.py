@@ -1,6 +1,6 @@
 """The integer program: who gets which flavor and how many replicas. The only room that imports PuLP and HiGHS."""
 
-from apportion.optimizer.check import Use, cap_breaches, promised_use, quota_breaches, violations
+from apportion.optimizer.check import Use, promised_use, quota_breaches, violations
 from apportion.optimizer.filling import Filling, Offer
 from apportion.optimizer.packing import Placement, Sketch, place
 from apportion.optimizer.pricing import Pricing, RowUse, Step
@@ -19,7 +19,6 @@ __all__ = [
     "Sketch",
     "Step",
     "Use",
-    "cap_breaches",
     "departing",
     "kept",
     "place",

@@ -12,6 +12,7 @@ from apportion.model.queues import Queue
 from apportion.model.snapshot import Snapshot, Terms
 
 ROUNDING = 1e-6  # of an amount of money or power
+NO_TERMS = Terms()
 
 
 def violations(snapshot: Snapshot, allocations: Iterable[Allocation]) -> list[str]:
@@ -42,7 +43,7 @@ def violations(snapshot: Snapshot, allocations: Iterable[Allocation]) -> list[st
 
 
 def _of_job(snapshot: Snapshot, job: Job, allocation: Allocation) -> list[str]:
-    terms = snapshot.terms.get(job.key, Terms())
+    terms = snapshot.terms.get(job.key, NO_TERMS)
     grant = current_grant(job)
     replicas, name = allocation.replicas, allocation.flavor
     if terms.pinned:
@@ -74,13 +75,13 @@ def _of_capacity(snapshot: Snapshot, flavor: Flavor, on: list[tuple[Job, int]]) 
     use: list[tuple[Job, int, frozenset[str]]] = []
     reach: dict[object, frozenset[str]] = {}
     for job in snapshot.jobs:
-        terms = snapshot.terms.get(job.key, Terms())
+        terms = snapshot.terms.get(job.key, NO_TERMS)
         if terms.candidate and terms.pinned:
             for pod in job.pods:
                 if pod.node in left and not pod.terminating:
                     held[pod.node] = held.get(pod.node, 0) + pod.requests.get(flavor.resource, 0)
     for job, replicas in on:
-        if snapshot.terms.get(job.key, Terms()).pinned:
+        if snapshot.terms.get(job.key, NO_TERMS).pinned:
             continue
         if job.nodes not in reach:
             reach[job.nodes] = _reach(job, flavor, nodes)
@@ -112,33 +113,40 @@ def _of_quota(snapshot: Snapshot, flavor: Flavor, on: list[tuple[Job, int]]) -> 
     used, own = Counter[str | None](), Counter[str | None]()
     for job, count in on:
         used[job.queue_name] += job.per_replica * count
-        if not snapshot.terms.get(job.key, Terms()).borrows:
+        if not snapshot.terms.get(job.key, NO_TERMS).borrows:
             own[job.queue_name] += job.per_replica * count
     return quota_breaches(snapshot, flavor, Use(used, own), promised_use(snapshot, flavor))
 
 
 def _of_caps(snapshot: Snapshot, granted: list[tuple[Job, Allocation]]) -> list[str]:
-    used = Counter[tuple[str | None, str]]()
-    for job, allocation in granted:
-        used[job.queue_name, allocation.flavor or ""] += job.per_replica * allocation.replicas
-    return cap_breaches(snapshot, used)
-
-
-def cap_breaches(snapshot: Snapshot, used: Mapping[tuple[str | None, str], int]) -> list[str]:
-    """A sentence for every budget and power cap that accelerators by (queue, flavor) break; promises break none."""
-    if not snapshot.caps:
-        return []
-    kept: dict[tuple[str | None, str], int] = {}
-    for flavor in snapshot.flavors:
-        for queue, count in promised_use(snapshot, flavor).used.items():
-            kept[queue, flavor.name] = count
+    """What must keep running may be more than a limit; then nobody has more than what was promised where they were."""
     found = []
     for cap in snapshot.caps:
-        spent = sum(n * cap.each.get(name, 0.0) for (queue, name), n in used.items() if cap.queue in ("", queue))
-        must = sum(n * cap.each.get(name, 0.0) for (queue, name), n in kept.items() if cap.queue in ("", queue))
-        if spent > max(cap.limit, must) * (1 + ROUNDING) + ROUNDING:
+        covered = [job for job in snapshot.jobs if cap.queue in ("", job.queue_name)]
+        kept = {job.key: _promise(snapshot, job) * cap.each.get(current_grant(job).flavor, 0.0) for job in covered}
+        must, spent = sum(kept.values()), 0.0
+        for job, allocation in granted:
+            if job.key in kept:
+                amount = allocation.replicas * job.per_replica * cap.each.get(allocation.flavor or "", 0.0)
+                spent += amount
+                if must > cap.limit * (1 + ROUNDING) and amount > kept[job.key] * (1 + ROUNDING):
+                    found.append(
+                        f"{cap.kind}/{cap.queue}: {must:g} must run, {cap.limit:g} allowed, {job.key} gets more"
+                    )
+        if spent > max(cap.limit, must) * (1 + ROUNDING):
             found.append(f"{cap.kind}/{cap.queue}: {spent:g} used, {cap.limit:g} allowed")
     return found
+
+
+def _promise(snapshot: Snapshot, job: Job) -> int:
+    """Accelerators that a running job was promised on its flavor."""
+    terms, running = snapshot.terms.get(job.key, NO_TERMS), current_grant(job).replicas
+    if not running or not terms.candidate:
+        return 0
+    if terms.pinned:
+        return running * job.per_replica
+    within = [step for step in job.steps if step <= terms.keeps] or list(job.steps[:1])
+    return (max(within, default=0) if terms.keeps > 0 else 0) * job.per_replica
 
 
 @dataclass(frozen=True)
@@ -187,16 +195,11 @@ def _reserve(queue: Queue, flavor: Flavor, nominal: int) -> int:
 def promised_use(snapshot: Snapshot, flavor: Flavor) -> Use:
     """What the running jobs on the flavor were promised."""
     kept, own = Counter[str | None](), Counter[str | None]()
-    nothing_said = Terms()
     for job in snapshot.jobs:
-        admission, terms = job.admission, snapshot.terms.get(job.key, nothing_said)
-        if admission is None or admission.flavor != flavor.name or not terms.candidate:
+        if current_grant(job).flavor != flavor.name:
             continue
-        promised = max(0, admission.replicas)
-        if not terms.pinned:
-            within = [step for step in job.steps if step <= terms.keeps] or list(job.steps[:1])
-            promised = max(within, default=0) if terms.keeps > 0 else 0
-        kept[job.queue_name] += promised * job.per_replica
-        if not terms.borrows:
-            own[job.queue_name] += promised * job.per_replica
+        promised = _promise(snapshot, job)
+        kept[job.queue_name] += promised
+        if not snapshot.terms.get(job.key, NO_TERMS).borrows:
+            own[job.queue_name] += promised
     return Use(kept, own)

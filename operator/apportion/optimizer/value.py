@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from apportion.model.caps import LARGEST
 from apportion.model.eligibility import accepts, current_grant, speed
 from apportion.model.flavors import Flavor
 from apportion.model.jobs import Job
@@ -63,7 +64,10 @@ def costs(flavors: Iterable[Flavor]) -> tuple[dict[str, float], list[str]]:
     A flavor without a usable price counts as much as the dearest: nobody is moved to it for being unknown.
     """
     prices = {flavor.name: flavor.price_per_hour for flavor in flavors}
-    known = {name: price for name, price in prices.items() if price is not None and math.isfinite(price) and price >= 0}
+    usable = {
+        name: price for name, price in prices.items() if price is not None and math.isfinite(price) and price >= 0
+    }
+    known = {name: min(price, LARGEST) for name, price in usable.items()}
     dearest = max(known.values(), default=1.0)
     warnings = [
         f"flavor {name}: no usable pricePerHour; MinCost counts {dearest:g}, "

@@ -3,12 +3,17 @@
 from collections import Counter
 from collections.abc import Mapping
 
+from apportion.model.caps import Cap
 from apportion.model.jobs import JobKey
 from apportion.model.plan import NOTHING, Grant
 from apportion.model.snapshot import Snapshot, Terms
-from apportion.optimizer import Sketch, Use, cap_breaches, promised_use, quota_breaches
+from apportion.optimizer import Sketch, Use, promised_use, quota_breaches
 
+ROUNDING = 1e-6  # of an amount of money or power
 MOST_QUESTIONS = 1000  # about a second of them on a large cluster
+
+
+_Counted = Counter[tuple[str, str | None, bool]]
 
 
 class Floors:
@@ -46,12 +51,13 @@ class Floors:
                 self._promised[name] = promised_use(self.snapshot, self._flavors[name])
             if quota_breaches(self.snapshot, self._flavors[name], Use(used, own), self._promised[name]):
                 return False
-        if not self.snapshot.caps:
-            return True
-        after = Counter[tuple[str | None, str]]()
-        for (flavor, queue, borrows), count in (self._used + given).items():
-            after[queue, flavor] += count - taken.get((flavor, queue, borrows), 0)
-        return not cap_breaches(self.snapshot, after)
+        return all(self._pays(cap, given, taken) for cap in self.snapshot.caps)
+
+    def _pays(self, cap: Cap, given: _Counted, taken: _Counted) -> bool:
+        """Where what must run is more than the limit already, nothing that counts can be given to anybody."""
+        need = cap.used(_by_queue(given))
+        spent = cap.used(_by_queue(self._used)) - cap.used(_by_queue(taken))
+        return need <= 0 or spent + need <= cap.limit * (1 + ROUNDING)
 
     def take(self, changes: Mapping[JobKey, Grant]) -> None:
         self._used.subtract(self._use({key: self._grants.get(key, NOTHING) for key in changes}))
@@ -60,7 +66,7 @@ class Floors:
         self._sketch.take(changes)
         self._promised = {}
 
-    def _use(self, grants: Mapping[JobKey, Grant]) -> "Counter[tuple[str, str | None, bool]]":
+    def _use(self, grants: Mapping[JobKey, Grant]) -> _Counted:
         """Accelerators by flavor, queue, and whether the jobs may borrow."""
         used = Counter[tuple[str, str | None, bool]]()
         for key, grant in grants.items():
@@ -69,3 +75,10 @@ class Floors:
                 borrows = self.snapshot.terms.get(key, Terms()).borrows
                 used[grant.flavor, job.queue_name, borrows] += job.per_replica * grant.replicas
         return used
+
+
+def _by_queue(counted: _Counted) -> Counter[tuple[str | None, str]]:
+    found = Counter[tuple[str | None, str]]()
+    for (flavor, queue, _), count in counted.items():
+        found[queue, flavor] += count
+    return found
