@@ -16,6 +16,7 @@ from apportion.cli.main import cli
 from apportion.sandbox import gpu_node, pod
 
 EXAMPLE = str(Path(__file__).parents[2] / "docs" / "examples" / "small-cluster.yaml")
+H100 = "nvidia-h100-80gb-hbm3"
 READY = {"conditions": [{"type": "Ready", "status": "True"}]}
 
 
@@ -233,3 +234,74 @@ def test_version_and_help() -> None:
     assert ran("version").stdout == f"apportion {__version__}\n"
     assert ran("-h").exit_code == 0
     assert "reference" not in ran("--help").stdout
+
+
+def limited(write: Callable[..., str], **policy: Any) -> str:
+    """Three jobs of one team on 8 GPUs at 2.50 each, with 500 W each."""
+    flavor = {"name": H100, "pricePerHour": 2.5, "watts": 500}
+    head = {"apiVersion": "apportion.dev/v1alpha1", "metadata": {"name": "default"}}
+    queue = {"flavors": [{"name": "*", "nominalQuota": 8}], "powerCapWatts": 4000}
+    return write(
+        "limited.yaml",
+        {**head, "kind": "AllocationPolicy", "spec": {"flavors": [flavor], **policy}},
+        {**head, "kind": "Queue", "spec": queue},
+        node(),
+        *(job(name) for name in ("a", "b", "c")),
+    )
+
+
+def test_plan_tells_what_is_spent_and_how_evenly_things_are_shared(write: Callable[..., str]) -> None:
+    path = limited(write, budget={"perHour": "15.50"})
+    text = ran("plan", "-f", path).stdout
+    assert "budget of the cluster: 15 of 15.5 per hour\n" in text
+    assert "power cap of queue default: 3000 of 4000 W\n" in text
+    assert "dominant share by queue: default 75%\n" in text
+    assert "Jain index of the normalised rates of all jobs that run or wait: 1.00\n" in text
+    assert text.count("BudgetExceeded") == 3
+    document = decided("-f", path)
+    (budget, power) = document["caps"]
+    assert budget.pop("price") > 0
+    assert budget == {"cap": "budget", "queue": None, "limit": 15.5, "used": 15.0}
+    assert power == {"cap": "power", "queue": "default", "limit": 4000.0, "used": 3000.0, "price": 0.0}
+    assert document["fairness"] == {"jain": 1.0, "dominantShares": [{"queue": "default", "share": 0.75}]}
+    assert [price["flavor"] for price in document["prices"] if not price["flavor"]] == []
+
+
+def test_plan_tells_nothing_of_limits_that_there_are_not(write: Callable[..., str]) -> None:
+    text = ran("plan", "-f", write("one.yaml", node(), job())).stdout
+    assert "budget" not in text
+    assert "dominant share" not in text
+
+
+def test_what_if_prices_money_beside_accelerators(write: Callable[..., str]) -> None:
+    path = limited(write, budget={"perHour": 15})
+    text = ran("plan", "-f", path, "--what-if", "tj/a suspend=true").stdout
+    assert "per hour of the budget of the cluster" in text
+
+
+def test_explain_names_the_budget(write: Callable[..., str]) -> None:
+    text = ran("explain", "tj/a", "-n", "team", "-f", limited(write, budget={"perHour": 15})).stdout
+    why, step = (re.search(f"{word}: +(.*)", text) for word in ("why", "next step"))
+    assert why is not None
+    assert step is not None
+    assert why[1].startswith(
+        f"BudgetExceeded: 2 of at most 4: the next step (3) needs 1 more {H100}; that is 2.5 per hour more"
+    )
+    assert "the budget of the cluster" in step[1]
+
+
+@pytest.mark.parametrize(
+    ("objective", "shares"),
+    [("ProportionalFair", [4, 4]), ("MaxThroughput", [4, 4]), ("MaxMinFair", [4, 4]), ("MinCost", [1, 1])],
+)
+def test_the_policys_objective_is_the_one_of_the_plan(
+    write: Callable[..., str], objective: str, shares: list[int]
+) -> None:
+    document = decided("-f", write("two.yaml", *policy_with(objective), node(), job("a"), job("b")))
+    assert [one["replicas"] for one in document["allocations"]] == shares
+    assert document["status"] == "Optimal"
+
+
+def policy_with(objective: str) -> tuple[Any, ...]:
+    head = {"apiVersion": "apportion.dev/v1alpha1", "kind": "AllocationPolicy", "metadata": {"name": "default"}}
+    return ({**head, "spec": {"objective": {"name": objective}}},)

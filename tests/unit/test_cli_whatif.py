@@ -256,6 +256,10 @@ def test_explain_says_when_the_free_room_does_not_lie_together(write: Callable[[
         ("quota/red/h100", "quota of queue red for h100"),
         ("cohort/lab/h100", "quota of cohort lab for h100"),
         ("ceiling/red/h100", "what queue red may borrow of h100"),
+        ("budget/", "the budget of the cluster"),
+        ("budget/red", "the budget of queue red"),
+        ("power/", "the power cap of the cluster"),
+        ("power/red", "the power cap of queue red"),
         ("nominal/red/h100", "nominal quota of queue red for h100 (it is not preemptible)"),
     ],
 )

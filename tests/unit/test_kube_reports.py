@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from apportion.api import parse_allocation_policy, parse_queue
 from apportion.kube import kinds
 from apportion.kube.client import Api
 from apportion.kube.cluster import Cluster
 from apportion.kube.prices import STEADY_ROUNDS, unlike
 from apportion.kube.reports import Reports
+from apportion.model.caps import Kind
 from apportion.model.curves import Usl
 from apportion.model.jobs import Admission
 from apportion.model.plan import Decision, Price
@@ -20,7 +22,7 @@ from apportion.model.policy import Policy
 from apportion.model.snapshot import Snapshot
 from apportion.optimizer import kept
 from apportion.planner import decide
-from builders import LONG_AGO, NOW, job, nodes, queue, quota, snapshot
+from builders import A100, H100, LONG_AGO, NOW, job, nodes, queue, quota, snapshot
 
 WORLD = snapshot(job("waiting", 1, 16, queue_name="red"), on=nodes(1), queues=(queue("red", quota(8)),))
 
@@ -203,3 +205,51 @@ async def test_noise_of_the_rates_writes_nothing(seed: int) -> None:
         assert await server.round(changed, decision) == 0
         farthest = max(farthest, prices_apart(first, decision))
     assert farthest > 0.3, "the noise does reach the prices"
+
+
+PRICED = (replace(A100, price_per_hour=1.0, watts=300.0), replace(H100, price_per_hour=2.5, watts=700.0))
+LIMITED = replace(WORLD, flavors=PRICED, queues=(queue("red", quota(8), budget_per_hour=10.0, power_cap_watts=5000.0),))
+
+
+def repriced(decision: Decision, price: float) -> Decision:
+    return replace(decision, cap_use=tuple(replace(use, price=price) for use in decision.cap_use))
+
+
+async def test_limits_and_fairness_stand_in_the_statuses() -> None:
+    server = Server("red")
+    decision = decide(LIMITED, Policy(budget_per_hour=100.0))
+    await server.round(LIMITED, decision)
+    red, policy = server.status(kinds.QUEUE_KIND, "red"), server.status(kinds.POLICY, "default")
+    assert (red["budget"]["limit"], red["budget"]["used"]) == (10.0, 10.0)
+    assert red["budget"]["price"] == pytest.approx(decision.cap_use[1].price, rel=1e-3)
+    assert red["budget"]["price"] > 0
+    assert red["power"] == {"limit": 5000.0, "used": 2800.0, "price": 0.0}
+    assert red["dominantShare"] == 0.5
+    assert policy["budget"] == {"limit": 100.0, "used": 10.0, "price": 0.0}
+    assert "power" not in policy
+    assert policy["jainIndex"] == 1.0
+    assert parse_queue({"metadata": {"name": "red"}, "spec": {}, "status": red}).status.budget is not None
+    told = parse_allocation_policy({"metadata": {"name": "default"}, "spec": {}, "status": policy})
+    assert told.status.jain_index == 1.0
+
+
+async def test_a_limit_that_was_changed_is_written_and_its_price_once_it_lasts() -> None:
+    server = Server("red")
+    resting = replace(decide(LIMITED, Policy()), round=LIMITED.round)
+    assert await server.round(LIMITED, repriced(resting, 0.03)) == 2
+    assert await server.round(LIMITED, repriced(resting, 0.035)) == 0
+    assert [await server.round(LIMITED, repriced(resting, 0.06)) for _ in range(STEADY_ROUNDS)] == [
+        *[0] * (STEADY_ROUNDS - 1),
+        1,
+    ]
+    assert server.status(kinds.QUEUE_KIND, "red")["budget"]["price"] == 0.06
+    higher = tuple(replace(use, limit=11.0) if use.kind is Kind.BUDGET else use for use in resting.cap_use)
+    assert await server.round(LIMITED, replace(repriced(resting, 0.06), cap_use=higher)) == 1
+
+
+async def test_the_jain_index_alone_is_no_reason_to_write() -> None:
+    server = Server("red")
+    resting = replace(decide(LIMITED, Policy()), round=LIMITED.round)
+    assert await server.round(LIMITED, resting) == 2
+    for jain in (0.2, 0.4, 0.9):
+        assert await server.round(LIMITED, replace(resting, fairness=replace(resting.fairness, jain=jain))) == 0

@@ -1,5 +1,6 @@
 """The metrics of one finished decision, by name and value, and that the reference has them all."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,12 +11,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from apportion import __version__
 from apportion.metrics import Metrics, RoundTimes
+from apportion.model.caps import Kind
 from apportion.model.plan import Decision, Price
 from apportion.model.policy import Policy
 from apportion.model.snapshot import Snapshot
 from apportion.optimizer import kept
 from apportion.planner import decide
-from builders import NOW, job, node, queue, quota, running, snapshot
+from builders import A100, H100, NOW, job, node, queue, quota, running, snapshot
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
 TIMES = RoundTimes(snapshot=0.02, decide=0.3, actuate=0.1)
@@ -27,16 +29,21 @@ def world() -> Snapshot:
     """Eight H100: one job runs on 2 and wants 4; one waits for 600 s that can never fit."""
     first = running(job("first", 2, 4, queue_name="red", restart_seconds=7.0), {"a": 2})
     waiting = replace(job("waiting", 9, 9, queue_name="blue", created=NOW - 600.0))
-    queues = (queue("red", quota(6), cohort="lab"), queue("blue", quota(2), cohort="lab"))
-    return snapshot(first, waiting, on=(node("a"),), queues=queues)
+    queues = (
+        queue("red", quota(6), cohort="lab", power_cap_watts=5000.0),
+        queue("blue", quota(2), cohort="lab"),
+    )
+    flavors = (A100, replace(H100, price_per_hour=2.5, watts=700.0))
+    return snapshot(first, waiting, on=(node("a"),), queues=queues, flavors=flavors)
 
 
 @pytest.fixture(scope="module")
 def decision(world: Snapshot) -> Decision:
-    found = decide(world, Policy())
-    prices = (Price("h100", 0.5), Price("h100", 0.25, "red"))
+    found = decide(world, Policy(budget_per_hour=50.0))
+    prices = (Price("h100", 0.5), Price("h100", 0.25, "red"), Price("", 0.125, cap=Kind.BUDGET))
+    caps = tuple(replace(use, price=0.125 if use.kind is Kind.BUDGET else 0.0) for use in found.cap_use)
     use = tuple(replace(use, price=0.25 if use.queue == "red" else 0.0) for use in found.queue_use)
-    return replace(found, plan=replace(found.plan, prices=prices), queue_use=use)
+    return replace(found, plan=replace(found.plan, prices=prices), queue_use=use, cap_use=caps)
 
 
 def series(metrics: Metrics) -> Mapping[tuple[str, Labels], float]:
@@ -86,6 +93,15 @@ def test_values_of_one_round(world: Snapshot, decision: Decision) -> None:
         ("apportion_queue_nominal_quota", (("flavor", "h100"), ("queue", "blue"))): 2,
         ("apportion_queue_share_ratio", (("queue", "red"),)): 1,
         ("apportion_queue_share_ratio", (("queue", "blue"),)): 0,
+        ("apportion_budget_used_per_hour", (("queue", ""),)): 10,
+        ("apportion_budget_limit_per_hour", (("queue", ""),)): 50,
+        ("apportion_budget_shadow_price", (("queue", ""),)): 0.125,
+        ("apportion_power_used_watts", (("queue", "red"),)): 2800,
+        ("apportion_power_cap_watts", (("queue", "red"),)): 5000,
+        ("apportion_power_shadow_price", (("queue", "red"),)): 0,
+        ("apportion_queue_dominant_share_ratio", (("queue", "red"),)): 0.5,
+        ("apportion_queue_dominant_share_ratio", (("queue", "blue"),)): 0,
+        ("apportion_fairness_jain_ratio", ()): 0.5,
         ("apportion_last_round_timestamp_seconds", ()): NOW,
         ("apportion_build_info", (("version", __version__),)): 1,
         ("apportion_round_duration_seconds_count", (("phase", "total"),)): 1,
@@ -109,8 +125,11 @@ def test_what_is_gone_leaves_no_series_behind(world: Snapshot, decision: Decisio
     empty = snapshot(on=(node("a"),))
     metrics.observe(empty, decide(empty, Policy()), TIMES)
     names = {name for name, _ in series(metrics)}
-    gone = {"apportion_jobs", "apportion_queue_usage", "apportion_queue_share_ratio"}
-    assert not names & {*gone, "apportion_queue_shadow_price"}
+    gone = {"apportion_jobs", "apportion_queue_usage", "apportion_queue_share_ratio", "apportion_queue_shadow_price"}
+    gone |= {f"apportion_budget_{name}" for name in ("used_per_hour", "limit_per_hour", "shadow_price")}
+    gone |= {f"apportion_power_{name}" for name in ("used_watts", "cap_watts", "shadow_price")}
+    assert not names & {*gone, "apportion_queue_dominant_share_ratio"}
+    assert math.isnan(series(metrics)["apportion_fairness_jain_ratio", ()])
     assert series(metrics)["apportion_oldest_pending_seconds", ()] == 0
 
 
