@@ -84,6 +84,9 @@ def test_a_gang_that_waits_until_others_spend_less() -> None:
     assert found.message == (
         "needs 4 h100; that is 10 per hour more; the budget of the cluster is 18 per hour, 15 are spent"
     )
+    assert decide(cluster(stays, gang), replace(EXACT, budget_per_hour=18.0)).recheck_after == 60.0, (
+        "waiting gains worth"
+    )
 
 
 @pytest.mark.parametrize("budget", [0.0, 1e-9, 7.0])
@@ -148,6 +151,7 @@ def test_an_eviction_that_the_budget_makes_useless_does_not_happen() -> None:
     assert counts(decide(base, EXACT))["high"] == (8, "a100")
     kept = decide(base, replace(EXACT, budget_per_hour=7.5))
     assert counts(kept) == {"low": (2, "a100"), "high": (0, "")}
+    assert kept.plan.short == (), "nothing was promised that could not be paid"
 
 
 def test_a_higher_class_takes_the_money_of_a_lower_one() -> None:

@@ -111,6 +111,7 @@ def test_values_of_one_round(world: Snapshot, decision: Decision) -> None:
         ("apportion_round_duration_seconds_bucket", (("le", "0.5"), ("phase", "decide"))): 1,
     }
     assert {name: got.get(name) for name in wanted} == wanted
+    assert ("apportion_shadow_price", (("flavor", ""),)) not in got, "money is no flavor"
 
 
 def test_counters_add_up_and_gauges_do_not(world: Snapshot, decision: Decision) -> None:

@@ -1,5 +1,6 @@
 """Four objectives on one small cluster, where each means something else; and where MaxMinFair is not proved."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from apportion.model.policy import Aim, Objective, Policy, SolverLimits
 from apportion.model.queues import Queue, Quota
 from apportion.model.snapshot import Snapshot
 from apportion.optimizer import leximin, solve, would_grow
+from apportion.optimizer.sharing import Target
 from optimizer_builders import EXACT, GPU, flavors, granted, job, node, running, snapshot
 
 LINEAR, POOR = Usl(1.0, 0.0), Usl(1.0, 0.5)
@@ -125,3 +127,30 @@ def test_a_relaxation_does_not_say_that_the_worst_off_will_not_grow() -> None:
     key = base.jobs[0].key
     assert not would_grow(base, replace(EXACT, objective=Objective(exponent=1.0)), [key])
     assert would_grow(base, replace(EXACT, objective=Objective(exponent=1.0, name=Aim.MAX_MIN_FAIR)), [key])
+
+
+def test_what_was_not_proved_is_not_called_optimal_however_small_its_gap() -> None:
+    wide = replace(EXACT, solver=SolverLimits(gap=0.2, methods=("greedy",)))
+    base = snapshot([node("n", 9)], [job("a", 1, 8, curve=LINEAR), job("b", 1, 8, curve=LINEAR)])
+    assert shared(Aim.PROPORTIONAL_FAIR, base, wide).status is Status.OPTIMAL
+    plan = shared(Aim.MAX_MIN_FAIR, base, wide)
+    assert sorted(granted(plan).values()) == [4, 5]
+    assert (plan.gap <= 0.2, plan.status) == (True, Status.FEASIBLE)
+
+
+def test_gaps_of_money_are_relative_to_it() -> None:
+    assert Plan((), -10.0, -9.5, Status.FEASIBLE, "highs").gap == pytest.approx(0.05)
+    assert Plan((), 0.0, 0.5, Status.FEASIBLE, "highs").gap == math.inf
+    target = Target(0.06, 0.0)
+    assert target.reached(-10.0, -9.5)
+    assert not target.reached(-10.0, -9.0)
+    assert target.of_all(-10.0) == 0.06
+    assert -10.1 < target.enough(-9.5) < -10.0
+
+
+def test_a_gang_that_finds_no_nodes_is_named_although_nothing_is_saved_by_it() -> None:
+    """3, 3 and 2 are 8, and do not pack on two nodes of 4."""
+    jobs = [job("a", 1, 1, size=3), job("b", 1, 1, size=3), job("c", 1, 1, size=2)]
+    plan = shared(Aim.MIN_COST, snapshot([node("n", 4), node("m", 4)], jobs, flavors=PRICED[1:]))
+    assert sum(granted(plan).values()) == 2
+    assert len(plan.unplaced) == 1
