@@ -9,6 +9,7 @@ from apportion.model.eligibility import accepts, speed
 from apportion.model.flavors import Flavor
 from apportion.model.jobs import Job
 from apportion.model.policy import Aim, Policy
+from apportion.model.queues import Queue
 from apportion.model.snapshot import Snapshot, Terms
 
 TINY = 1e-9
@@ -178,7 +179,8 @@ def within_caps(snapshot: Snapshot, policy: Policy, chosen: list[tuple[Job, str,
         mine = [(job, name, count) for job, name, count in jobs if queue is None or job.queue_name == queue]
         return sum((getattr(flavors[name], field) or 0.0) * job.per_replica * count for job, name, count in mine)
 
-    for owner, queue in ((policy, None), *((queue, queue.name) for queue in snapshot.queues)):
+    owners: list[tuple[Policy | Queue, str | None]] = [(policy, None), *((one, one.name) for one in snapshot.queues)]
+    for owner, queue in owners:
         for limit, field in ((owner.budget_per_hour, "price_per_hour"), (owner.power_cap_watts, "watts")):
             if limit is None:
                 continue

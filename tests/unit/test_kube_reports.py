@@ -253,3 +253,16 @@ async def test_the_jain_index_alone_is_no_reason_to_write() -> None:
     assert await server.round(LIMITED, resting) == 2
     for jain in (0.2, 0.4, 0.9):
         assert await server.round(LIMITED, replace(resting, fairness=replace(resting.fairness, jain=jain))) == 0
+
+
+async def test_amounts_beyond_the_schema_are_cut() -> None:
+    """A status that the API server refuses would tell nothing."""
+    server = Server("red")
+    resting = decide(LIMITED, Policy())
+    huge = tuple(replace(use, used=1e300, price=1e300) for use in resting.cap_use)
+    plan = replace(resting.plan, objective=-1e300, bound=-1e299)
+    await server.round(LIMITED, replace(resting, cap_use=huge, plan=plan))
+    red, policy = server.status(kinds.QUEUE_KIND, "red"), server.status(kinds.POLICY, "default")
+    parse_queue({"metadata": {"name": "red"}, "spec": {}, "status": red})
+    parse_allocation_policy({"metadata": {"name": "default"}, "spec": {}, "status": policy})
+    assert (red["budget"]["used"], policy["objective"], policy["bound"]) == (1e15, -1e15, -1e15)

@@ -44,7 +44,7 @@ class CapUse(Wire):
 
     limit: Annotated[float, Field(ge=0, le=1e15)]
     """The most that may be used: money per hour, or watts."""
-    used: Annotated[float, Field(ge=0, le=1e30)]
+    used: Annotated[float, Field(ge=0, le=1e15)]
     """What is granted counts so much."""
     price: Annotated[float, Field(ge=0, le=1e15)] = 0.0
     """Shadow price: what one more unit of the limit would be worth, in the objective's unit."""

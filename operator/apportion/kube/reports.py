@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from apportion.api.names import API_VERSION
+from apportion.api.scalars import LARGEST
 from apportion.kube import kinds
 from apportion.kube.client import Api
 from apportion.kube.cluster import Cluster
@@ -61,8 +62,8 @@ def queue_statuses(snapshot: Snapshot, decision: Decision) -> dict[str, dict[str
 def policy_status(policy: Policy, decision: Decision) -> dict[str, Any]:
     return {
         "round": decision.round,
-        "objective": round(decision.plan.objective, 6),
-        "bound": round(decision.plan.bound, 6),
+        "objective": bounded(round(decision.plan.objective, 6)),
+        "bound": bounded(round(decision.plan.bound, 6)),
         "gap": round(min(decision.plan.gap, 1e9), 6),
         "mode": str(policy.mode),
         "prices": [
@@ -76,10 +77,19 @@ def policy_status(policy: Policy, decision: Decision) -> dict[str, Any]:
     }
 
 
+def bounded(number: float) -> float:
+    """As far as the schema goes: what costs 1e15 an hour is dear enough, and a status that is refused says nothing."""
+    return max(-LARGEST, min(LARGEST, number))
+
+
 def caps(decision: Decision, queue: str) -> dict[str, Any]:
     """By the status's field, a queue's budget and power cap; queue "" has those of the cluster."""
     return {
-        str(use.kind): {"limit": use.limit, "used": float(f"{use.used:.9g}"), "price": rounded(use.price)}
+        str(use.kind): {
+            "limit": bounded(use.limit),
+            "used": bounded(float(f"{use.used:.9g}")),
+            "price": bounded(rounded(use.price)),
+        }
         for use in decision.cap_use
         if use.queue == queue
     }

@@ -29,13 +29,16 @@ def jain(amounts: Iterable[float]) -> float | None:
 
 
 def _rates(snapshot: Snapshot, grants: Mapping[JobKey, Grant]) -> Iterable[float]:
-    """The rate of each job that runs or waits over that of its minimum; 0 for one that waits."""
+    """The rate of each job that runs or waits over that of its minimum; 0 for one that waits.
+
+    An invalid job may run, but says no minimum to measure it by.
+    """
     populated = frozenset(node.flavor for node in snapshot.nodes if node.flavor is not None)
     for job in snapshot.jobs:
         grant = grants[job.key]
-        if grant.replicas:
+        if grant.replicas and job.minimum > 0:
             rates = Rates(job, snapshot.flavors, populated)
             if rates.knows(grant.flavor):
                 yield rates.base(grant.replicas) * rates.speed(grant.flavor)
-        elif snapshot.terms[job.key].candidate:
+        elif not grant.replicas and snapshot.terms[job.key].candidate:
             yield 0.0
