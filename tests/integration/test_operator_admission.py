@@ -1,5 +1,7 @@
 """Who is admitted, who waits and what the waiting are told: room, gangs, steps, queues."""
 
+from typing import Any
+
 from integration.cluster import Cluster
 from integration.manifests import GPU
 from integration.reading import condition
@@ -216,3 +218,27 @@ async def test_prices_say_what_is_scarce_and_go_when_it_is_not(cluster: Cluster)
     await cluster.submit("second", (1, 8))
     await cluster.expect("second", phase="Running")
     await become(quota=False, flavor=True)
+
+
+async def test_a_power_cap_bounds_a_queue_and_its_status_says_what_is_used(cluster: Cluster) -> None:
+    async def told() -> tuple[Any, Any]:
+        queue = (await cluster.get("Queue", "default")).get("status", {})
+        policy = (await cluster.get("AllocationPolicy", "default")).get("status", {})
+        return queue.get("power", {}).get("used"), policy.get("jainIndex")
+
+    await cluster.nodes(1, gpus=8)
+    await cluster.policy(mode="Enforce", flavors=[{"name": cluster.flavor, "watts": 700}])
+    await cluster.queue("default", {cluster.flavor: 8})
+    await cluster.patch("Queue", "default", {"spec": {"powerCapWatts": 2200}})
+    await cluster.submit("first", (1, 8))
+    await cluster.expect("first", phase="Running", granted=3)
+
+    async def are() -> bool:
+        return await told() == (2100, 1)
+
+    await cluster.until(are, "2100 W used, and everybody has as much")
+    job = await cluster.get("TrainingJob", "first")
+    assert "the power cap of queue default is 2200 W, 2100 W are drawn" in job["status"]["message"]
+
+    await cluster.patch("Queue", "default", {"spec": {"powerCapWatts": None}})
+    await cluster.expect("first", phase="Running", granted=8)

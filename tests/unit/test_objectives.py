@@ -12,7 +12,9 @@ from apportion.model.policy import Aim, Objective, Policy, SolverLimits
 from apportion.model.queues import Queue, Quota
 from apportion.model.snapshot import Snapshot
 from apportion.optimizer import leximin, solve, would_grow
+from apportion.optimizer.leximin import levels
 from apportion.optimizer.sharing import Target
+from apportion.optimizer.solve import Round
 from optimizer_builders import EXACT, GPU, flavors, granted, job, node, running, snapshot
 
 LINEAR, POOR = Usl(1.0, 0.0), Usl(1.0, 0.5)
@@ -154,3 +156,11 @@ def test_a_gang_that_finds_no_nodes_is_named_although_nothing_is_saved_by_it() -
     plan = shared(Aim.MIN_COST, snapshot([node("n", 4), node("m", 4)], jobs, flavors=PRICED[1:]))
     assert sum(granted(plan).values()) == 2
     assert len(plan.unplaced) == 1
+
+
+def test_of_two_plans_the_one_that_does_more_for_the_worst_off_is_taken_not_the_one_of_more_value() -> None:
+    fair, rich = (Round(UNLIKE, aiming(aim)) for aim in (Aim.MAX_MIN_FAIR, Aim.PROPORTIONAL_FAIR))
+    first, second = (one.attempted(one.found, one.limits) for one in (fair, rich))
+    second = replace(second, levels=levels(second.problem, second.assignment.x))
+    assert second.value > first.value
+    assert first.rank > second.rank
