@@ -14,7 +14,7 @@ from apportion.model.snapshot import Snapshot
 from apportion.optimizer import leximin, solve, would_grow
 from apportion.optimizer.leximin import levels
 from apportion.optimizer.sharing import Target
-from apportion.optimizer.solve import Round
+from apportion.optimizer.solve import Effort, Round
 from optimizer_builders import EXACT, GPU, flavors, granted, job, node, running, snapshot
 
 LINEAR, POOR = Usl(1.0, 0.0), Usl(1.0, 0.5)
@@ -160,7 +160,7 @@ def test_a_gang_that_finds_no_nodes_is_named_although_nothing_is_saved_by_it() -
 
 def test_of_two_plans_the_one_that_does_more_for_the_worst_off_is_taken_not_the_one_of_more_value() -> None:
     fair, rich = (Round(UNLIKE, aiming(aim)) for aim in (Aim.MAX_MIN_FAIR, Aim.PROPORTIONAL_FAIR))
-    first, second = (one.attempted(one.found, one.limits) for one in (fair, rich))
+    first, second = (one.attempted(one.found, one.limits, Effort(0.0, {})) for one in (fair, rich))
     second = replace(second, levels=levels(second.problem, second.assignment.x))
     assert second.value > first.value
     assert first.rank > second.rank

@@ -14,7 +14,7 @@ from apportion.model.snapshot import Ceiling, Snapshot, Terms
 from apportion.optimizer import place, solve, survivors, violations
 from apportion.optimizer.repair import Repair, repaired
 from apportion.optimizer.sharing import Shared, Target, priced
-from apportion.optimizer.solve import Aim, Round
+from apportion.optimizer.solve import Effort, Round
 from apportion.optimizer.solving import Solvers
 from apportion.optimizer.stages import staged
 from bench.instances import SIZES, instance
@@ -177,7 +177,7 @@ def test_the_bound_keeps_what_stages_reached_also_of_a_program_with_more_rows() 
         for one in ragged.queues
     )
     round_ = Round(replace(ragged, queues=queues), EXACT)
-    attempt = round_.counted_from(round_.attempted(round_.found, round_.limits, Aim(0.001, {}, rough=True)))
+    attempt = round_.counted_from(round_.attempted(round_.found, round_.limits, Effort(0.001, {}, rough=True)))
     assert attempt.limits > len(round_.limits)
     found, rows = round_.loose
     unstaged = attempt.problem.on(found, rows, attempt.limits).unstaged(len(rows))
