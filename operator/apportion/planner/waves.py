@@ -166,8 +166,10 @@ def _grow(grows: Sequence[_Grow], now: Flight, later: Flight) -> Iterator[Resize
             others = [other for other in waiting if other not in late]
             if not any(_loses_room(later, grow, other) for other in others):
                 nodes = -(-_beyond(now, grow) // grow.each)
-                now.join(grow.wider, grow.new)
-                later.join(grow.wider, grow.new)
+                # Who needs no new node must not wait for one: nobody who does may take its room.
+                kind = grow.wider if nodes else grow.kind
+                now.join(kind, grow.new)
+                later.join(kind, grow.new)
                 yield Resize(key, current, target, new_nodes=nodes)
                 continue
         yield Resize(key, current, target, wave=1)
