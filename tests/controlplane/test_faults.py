@@ -57,14 +57,14 @@ def at_nth(nth: int, verbs: str, path: str, act: Callable[[], Awaitable[None]]) 
 async def test_a_minute_in_which_most_nodes_are_not_ready_and_the_leader_is_killed_costs_nobody_a_replica(
     scene: Scene,
 ) -> None:
-    """Three nodes of five are silent for a minute. Kubernetes takes the pods that bear that for 10 s; Apportion takes
+    """Three nodes of five are silent for a minute. Kubernetes takes the pods that bear that for 5 s; Apportion takes
     nothing, not even as an operator that never saw the nodes well. Of another flavor one node of four is deleted."""
     cluster = scene.cluster
     nodes = await cluster.nodes(5, gpus=8)
     others = await cluster.nodes(4, gpus=8, product=scene.other)
     here, there = on(cluster.flavor), on(scene.other_flavor)
     await cluster.submit("patient", (2, 12), accelerators=here)
-    await cluster.submit("hasty", (2, 12), accelerators=here, pod=soon_gone(10))
+    await cluster.submit("hasty", (2, 12), accelerators=here, pod=soon_gone(5))
     await cluster.submit("gang", (16, 16), accelerators=here)
     await cluster.submit("elsewhere", (4, 32), accelerators=there)
     for _ in range(2):
@@ -72,6 +72,8 @@ async def test_a_minute_in_which_most_nodes_are_not_ready_and_the_leader_is_kill
     leader = await scene.leader()
     await scene.rest()
     stable = ("patient", "hasty", "gang")
+    for name in stable:
+        await cluster.expect(name, phase="Running")
     before = {name: await grant_and_generation(scene, name) for name in stable}
     pods = {name: await cluster.uids(name) for name in stable}
 

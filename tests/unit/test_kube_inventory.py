@@ -44,6 +44,15 @@ def test_it_ends_when_all_are_back_and_not_when_the_first_are() -> None:
     assert grace(losses, 4, 31), "and begins again when they go again"
 
 
+def test_it_ends_when_evicted_pods_have_found_the_nodes_that_are_back() -> None:
+    losses, runs = Losses(), running(job("a", high=80), {"h100-0": 8, "h100-1": 8})
+    evicted = replace(runs, pods=tuple(replace(p, node=None) if p.node == "h100-1" else p for p in runs.pods))
+    cases = ((10, runs, False), (4, runs, True), (4, evicted, True), (10, evicted, True), (10, runs, False))
+    for after, (count, one, expected) in enumerate(cases):
+        seen = snapshot(nodes=nodes(count), jobs=(one,), now=NOW + after)
+        assert ("h100" in losses.observe(seen)) is expected, f"at {after} s"
+
+
 def test_an_operator_that_never_saw_the_nodes_measures_by_what_jobs_were_granted() -> None:
     losses = Losses()
     seen = snapshot(nodes=nodes(1), jobs=(running(job("a", high=16), {"h100-0": 8, "h100-1": 8}),), now=NOW)

@@ -16,8 +16,8 @@ GRACE_SECONDS = 300.0
 class Losses:
     """Watches the accelerators of each flavor; after a loss of more than 30 % within a minute there is a grace.
 
-    It ends when all are back, or after five minutes: nodes return one by one, and who shrank for the last ones would
-    grow again at once.
+    It ends when all are back and hold again what was granted on them, or after five minutes: nodes return one by one,
+    pods that were evicted meanwhile need a moment to find them, and who shrank for either would grow again at once.
     """
 
     seen: dict[str, deque[tuple[float, int]]] = field(default_factory=dict)
@@ -41,9 +41,21 @@ class Losses:
                 self.grace[flavor], self.back[flavor] = now + GRACE_SECONDS, most
                 history.clear()
             history.append((now, total))
-            if flavor in self.grace and (now >= self.grace[flavor] or total >= self.back[flavor]):
-                del self.grace[flavor]
+            if flavor in self.grace:
+                whole = total >= self.back[flavor] and flavor not in self._waiting(snapshot)
+                if whole or now >= self.grace[flavor]:
+                    del self.grace[flavor]
         return dict(self.grace)
+
+    @staticmethod
+    def _waiting(snapshot: Snapshot) -> set[str]:
+        """Flavors on which pods of running jobs wait for a node that exists."""
+        return {
+            job.admission.flavor
+            for job in snapshot.jobs
+            if job.admission is not None and not waiting_for_nodes(job)
+            if any(pod.node is None and not pod.terminating for pod in job.pods)
+        }
 
     @staticmethod
     def _totals(snapshot: Snapshot) -> dict[str, int]:
