@@ -64,6 +64,7 @@ sbom: setup
 
 soak: setup
 	PYTHONPATH=tests $(BIN)/python -m soak $(SOAK)
+	PYTHONPATH=tests $(BIN)/python -m property $(CASES)
 
 pins: setup
 	$(BIN)/python -m pip freeze --exclude apportion | sed "1i # Every version that \`make test\` uses, pinned; \`make pins\` writes it anew." > requirements-dev.txt
