@@ -1,0 +1,93 @@
+"""The fit of one job's curve: non-negative least squares on what was measured, with what is usual as further rows.
+
+1 / X(R) = t0 / R + t1 + t2 R is the Universal Scalability Law in a form that is linear in what is sought
+(throughput.md): sigma = (t1 + t2) / (t0 + t1 + t2), kappa = t2 / (t0 + t1 + t2). A fourth term is what the second node
+costs: time of each replica's own step where batches are per replica, of the one step where the batch is global.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from apportion.model.curves import Learned
+
+Floats = NDArray[np.float64]
+
+NOISE = 0.05  # relative standard deviation of one measured size
+STALE_SECONDS = 12 * 3600.0  # so much older than the newest, a measurement has twice the noise
+OPTIMISM = 2  # nothing is promised beyond so many times the largest measured size
+PASSES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What sigma and kappa, and the cost of the second node over one replica's time, usually are: mean and standard
+    deviation. shared: see `Learned`."""
+
+    sigma: tuple[float, float]
+    kappa: tuple[float, float]
+    crossing: tuple[float, float]
+    shared: bool
+
+
+# sigma and kappa of 199 measured curves (throughput.md). On a slow network the second node takes about half of each
+# replica's rate and on a fast one nothing: the mean of its cost is low, and its spread lets one measurement decide.
+PER_REPLICA = Prior((0.017, 0.027), (0.0, 0.0005), (0.1, 0.2), shared=False)
+GLOBAL = Prior((0.19, 0.18), (0.006, 0.027), (0.05, 0.1), shared=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A rate at a size, `age` seconds before the newest one of the job."""
+
+    replicas: int
+    rate: float
+    age: float = 0.0
+
+
+@lru_cache(maxsize=16_384)
+def fitted(measured: tuple[Measured, ...], prior: Prior, block: int, least: int) -> Learned:
+    """The curve of at least one measurement. `block`: replicas that fit on a node (0: unknown); `least`: the job's
+    minimum, which is always within reach."""
+    sizes = np.array([entry.replicas for entry in measured], dtype=np.float64)
+    times = np.array([1.0 / entry.rate for entry in measured])
+    noise = np.array([NOISE * (1.0 + entry.age / STALE_SECONDS) for entry in measured])
+    terms = _terms(sizes, block, prior.shared)
+    rows, sides = terms / (times * noise)[:, None], 1.0 / noise
+    # What one replica needs is known only from the fit, and weighs the rows of the prior: a few passes settle it.
+    alone = float(times[0] * sizes[0])
+    for _ in range(PASSES):
+        usual, expected = _usual(prior, alone)
+        system = np.vstack([rows, usual])
+        found, _ = nnls(system, np.concatenate([sides, expected]))
+        alone = max(float(found[0] + found[1] + found[2]), 1e-300)
+    reach = max(OPTIMISM * int(sizes.max()), least)
+    spread = _spread(system, _terms(np.array([reach], dtype=np.float64), block, prior.shared)[0], found)
+    t0, t1, t2, crossing = (float(value) for value in found)
+    return Learned(t0, t1, t2, crossing, prior.shared, block, reach, spread)
+
+
+def _terms(sizes: Floats, block: int, shared: bool) -> Floats:
+    crosses = (sizes > block) / (1.0 if shared else sizes) if block > 0 else np.zeros_like(sizes)
+    return np.stack([1.0 / sizes, np.ones_like(sizes), sizes, crosses], axis=1)
+
+
+def _usual(prior: Prior, alone: float) -> tuple[Floats, Floats]:
+    """Rows that say sigma, kappa and crossing / alone are what they usually are, each over its standard deviation."""
+    (sigma, wide), (kappa, wider), (crossing, widest) = prior.sigma, prior.kappa, prior.crossing
+    rows = np.array([
+        [-sigma / wide, (1 - sigma) / wide, (1 - sigma) / wide, 0.0],
+        [-kappa / wider, -kappa / wider, (1 - kappa) / wider, 0.0],
+        [0.0, 0.0, 0.0, 1.0 / widest],
+    ])  # fmt: skip
+    return rows / alone, np.array([0.0, 0.0, crossing / widest])
+
+
+def _spread(system: Floats, at: Floats, found: Floats) -> float:
+    """Relative standard deviation of the rate, by the curvature of the least squares."""
+    covariance = np.linalg.pinv(system.T @ system, hermitian=True)
+    return math.sqrt(max(0.0, float(at @ covariance @ at))) / float(at @ found)
