@@ -17,7 +17,7 @@ from apportion.learning.fitting import GLOBAL, PER_REPLICA, Measured, fitted
 Truth = Callable[[int], float]
 
 LARGEST = 32
-JOBS = 150
+JOBS = 600
 NOISE = 0.05
 AT_MOST = 0.20
 

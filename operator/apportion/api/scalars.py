@@ -104,6 +104,8 @@ FlavorName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[a-z0
 QualifiedName = Annotated[str, Field(min_length=1, max_length=317, pattern=QUALIFIED_NAME)]
 LabelValue = Annotated[str, Field(max_length=63, pattern=LABEL_VALUE)]
 Sentence = Annotated[str, Field(max_length=32_768)]
+PromQl = Annotated[str, Field(min_length=1, max_length=2048)]
+Rate = Annotated[float, Field(ge=0, le=LARGEST)]
 
 
 def _unique(field: str | None) -> AfterValidator:

@@ -46,6 +46,20 @@ def version() -> None:
 @click.option("--host", default=Settings.host, show_default=True, help="Where metrics and probes are served.")
 @click.option("--port", default=Settings.port, show_default=True, type=click.IntRange(0, 65535))
 @click.option("--audit-seconds", default=Settings.audit_seconds, show_default=True, type=click.FloatRange(min=1))
+@click.option(
+    "--observe-seconds",
+    default=Settings.observe_seconds,
+    show_default=True,
+    type=click.FloatRange(min=0.1),
+    help="How often the rates of jobs are measured.",
+)
+@click.option(
+    "--settle-seconds",
+    default=Settings.settle_seconds,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="How long after a resize rates are not learned from: at least the window of the queries.",
+)
 @click.option("--log-format", default="json", show_default=True, type=click.Choice(["json", "text"]))
 def run(log_format: str, **settings: object) -> None:
     """Run the operator against the cluster that the kubeconfig or the ServiceAccount names."""

@@ -43,6 +43,10 @@ class Stay:
     recent: tuple[Sample, ...] = ()
     cost_told: bool = False
 
+    def counted(self) -> "Stay":
+        """Its resize has been told of: the beginning is of no more use."""
+        return replace(self, first=(), cost_told=True)
+
 
 def stay_of(job: Job, before: Stay | None) -> Stay | None:
     """Where the job is now; None: it has nothing. `before` is what this returned for it last (None: it is new here)."""
@@ -62,7 +66,7 @@ def stay_of(job: Job, before: Stay | None) -> Stay | None:
 
 
 def ready_since(job: Job, admission: Admission) -> float | None:
-    """Since when exactly the granted pods have all been ready: not before the grant, as those that stay are told too."""
+    """Since when exactly the granted pods have all been ready; not before the grant: those that stay are told of it."""
     if any(pod.terminating for pod in job.pods) or len(job.pods) != admission.replicas:
         return None
     since = [pod.ready_since if pod.ready_since is not None else pod.created for pod in job.pods if pod.ready]

@@ -65,6 +65,14 @@ class SolverLimits:
 
 
 @dataclass(frozen=True)
+class Prometheus:
+    """Where rates are asked for; "" as token file: without authorisation."""
+
+    url: str
+    token_file: str = ""
+
+
+@dataclass(frozen=True)
 class Policy:
     """`flavors` is the catalog: it overrides discovered flavors and adds others."""
 
@@ -74,5 +82,6 @@ class Policy:
     stability: Stability = Stability()
     flavors: tuple[Flavor, ...] = ()
     solver: SolverLimits = SolverLimits()
+    prometheus: Prometheus | None = None
     uid: str = ""
     generation: int = 1
