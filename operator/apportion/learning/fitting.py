@@ -20,7 +20,8 @@ Floats = NDArray[np.float64]
 NOISE = 0.05  # relative standard deviation of one measured size
 STALE_SECONDS = 12 * 3600.0  # so much older than the newest, a measurement has twice the noise
 OPTIMISM = 2  # nothing is promised beyond so many times the largest measured size
-PASSES = 3
+PASSES = 6
+FREEDOM = 3.0  # of the prior's tails
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Prior:
 
 # sigma and kappa of 199 measured curves (throughput.md). On a slow network the second node takes about half of each
 # replica's rate and on a fast one nothing: the mean of its cost is low, and its spread lets one measurement decide.
-PER_REPLICA = Prior((0.017, 0.027), (0.0, 0.0005), (0.1, 0.2), shared=False)
+PER_REPLICA = Prior((0.017, 0.027), (0.0, 0.001), (0.1, 0.2), shared=False)
 GLOBAL = Prior((0.19, 0.18), (0.006, 0.027), (0.05, 0.1), shared=True)
 
 
@@ -58,13 +59,16 @@ def fitted(measured: tuple[Measured, ...], prior: Prior, block: int, least: int)
     noise = np.array([NOISE * (1.0 + entry.age / STALE_SECONDS) for entry in measured])
     terms = _terms(sizes, block, prior.shared)
     rows, sides = terms / (times * noise)[:, None], 1.0 / noise
-    # What one replica needs is known only from the fit, and weighs the rows of the prior: a few passes settle it.
-    alone = float(times[0] * sizes[0])
+    # What one replica needs is known only from the fit, and weighs the rows of the prior; and a job that is far from
+    # what is usual is held to it less (as by Student's t, not by a normal distribution). A few passes settle both.
+    alone, held = float(times[0] * sizes[0]), np.ones(3)
     for _ in range(PASSES):
         usual, expected = _usual(prior, alone)
-        system = np.vstack([rows, usual])
-        found, _ = nnls(system, np.concatenate([sides, expected]))
+        system = np.vstack([rows, usual * held[:, None]])
+        found, _ = nnls(system, np.concatenate([sides, expected * held]))
         alone = max(float(found[0] + found[1] + found[2]), 1e-300)
+        away = _usual(prior, alone)[0] @ found - expected
+        held = 1.0 / np.sqrt(1.0 + away**2 / FREEDOM)
     reach = max(OPTIMISM * int(sizes.max()), least)
     spread = _spread(system, _terms(np.array([reach], dtype=np.float64), block, prior.shared)[0], found)
     t0, t1, t2, crossing = (float(value) for value in found)
