@@ -156,6 +156,40 @@ def explain(
 
 
 @cli.command()
+@click.option("--fixed", default="0", show_default=True, metavar="F", help="What any number of replicas costs.")
+@click.option("--per-replica", metavar="G", help="What each of them costs. Default: 1; with --job the flavor's price.")
+@click.option("--speedup", metavar="H", help="How much of one replica's performance each of R has.")
+@click.option("--normaliser", metavar="N", help="What the performance of all is divided by. Default: 1.")
+@click.option("--threshold", type=float, metavar="C", help="What P must reach; with --job the rate, work per second.")
+@click.option("--exactly", is_flag=True, help="P must be C, not C or more.")
+@click.option("--max-replicas", default=1024, show_default=True, type=click.IntRange(1, 100_000))
+@click.option("--job", metavar="tj/NAME", help="Take the curve of this TrainingJob, declared or learned.")
+@click.option("-n", "--namespace", default="default", show_default=True)
+@click.option("--flavor", help="With --job: the flavor. Default: where it runs, else the first that it accepts.")
+@click.option("--png", metavar="FILE", help="Write the plot to this file as well (needs apportion[charts]).")
+@FILES
+@KUBECONFIG
+@CONTEXT
+@AT
+def size(
+    files: tuple[str, ...], kubeconfig: str | None, context: str | None, at_time: str | None, **asked: Any
+) -> None:
+    """Find the cheapest number of replicas R that is fast enough, and plot cost and performance over R.
+
+    Minimises T(R) = F + G R subject to P(R) = H R / N >= C. F, G, H and N are formulas of R: numbers, + - * / **,
+    sqrt, log, log2, exp, ceil, floor, min, max. The exit code is 1 where no R is fast enough.
+
+    \b
+    apportion size --fixed 10000 --per-replica 1000 --speedup "0.2*R**0.5" --normaliser R --threshold 0.9
+    apportion size --job tj/llama-sft -n team-a --threshold 900
+    """
+    from apportion.cli.size import Asked, size_command
+    from apportion.cli.source import Source
+
+    size_command(Asked(**asked), Source(files, kubeconfig, context, at_time))
+
+
+@cli.command()
 @KUBECONFIG
 @CONTEXT
 @click.option("-o", "--output", default="-", show_default=True, help="The file to write, or - for standard output.")
