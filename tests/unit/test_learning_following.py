@@ -112,7 +112,8 @@ def test_numbers_that_are_no_rates_are_refused() -> None:
     assert "never negative" in refused(-1.0)
     assert "no rate is above" in refused(float("inf"))
     assert "no rate is above" in refused(1e16)
-    assert refused(0.0) == refused(1e15) == ""
+    assert "no rate is below" in refused(1e-300)
+    assert refused(0.0) == refused(1e-9) == refused(1e15) == ""
 
 
 def test_a_record_does_not_change_for_noise() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from apportion.kube.raw import Raw, integer, mapping, mappings, number, seconds, text, timestamp
 from apportion.model.jobs import Admission, Backoff, Condition, Memory
-from apportion.model.measured import Observation, Record
+from apportion.model.measured import HIGHEST_RATE, LOWEST_RATE, Observation, Record
 
 LONGEST_MESSAGE = 2000
 
@@ -64,7 +64,7 @@ def read_record(raw: Raw) -> Record:
     found = []
     for entry in mappings(raw, "points"):
         replicas, flavor, rate = integer(entry, "replicas"), text(entry, "flavor"), number(entry, "rate")
-        if replicas > 0 and flavor and rate > 0:
+        if replicas > 0 and flavor and LOWEST_RATE <= rate <= HIGHEST_RATE:
             found.append(Observation(replicas, flavor, rate, seconds(entry, "at") or 0.0))
     restart, progress = number(raw, "restartSeconds"), number(raw, "progress")
     return Record(

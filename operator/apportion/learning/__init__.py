@@ -12,13 +12,11 @@ from apportion.learning.following import (
     with_progress,
     with_restart,
 )
-from apportion.learning.knowing import informed, known_of, largest_nodes
+from apportion.learning.knowing import informed
 
 __all__ = [
     "Stay",
     "informed",
-    "known_of",
-    "largest_nodes",
     "noted",
     "observation",
     "refused",

@@ -7,21 +7,22 @@ costs: time of each replica's own step where batches are per replica, of the one
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from apportion.model.curves import Learned
+from apportion.model.curves import Learned, Usl
 
 Floats = NDArray[np.float64]
 
 NOISE = 0.05  # relative standard deviation of one measured size
 STALE_SECONDS = 12 * 3600.0  # so much older than the newest, a measurement has twice the noise
 OPTIMISM = 2  # nothing is promised beyond so many times the largest measured size
+FASTEST_ALONE = 10.0  # one replica alone is at most so many times as fast as the fastest measured size
 PASSES = 6
 FREEDOM = 3.0  # of the prior's tails
+SETTLED = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,6 @@ class Measured:
     age: float = 0.0
 
 
-@lru_cache(maxsize=16_384)
 def fitted(measured: tuple[Measured, ...], prior: Prior, block: int, least: int) -> Learned:
     """The curve of at least one measurement. `block`: replicas that fit on a node (0: unknown); `least`: the job's
     minimum, which is always within reach."""
@@ -61,14 +61,21 @@ def fitted(measured: tuple[Measured, ...], prior: Prior, block: int, least: int)
     rows, sides = terms / (times * noise)[:, None], 1.0 / noise
     # What one replica needs is known only from the fit, and weighs the rows of the prior; and a job that is far from
     # what is usual is held to it less (as by Student's t, not by a normal distribution). A few passes settle both.
-    alone, held = float(times[0] * sizes[0]), np.ones(3)
+    least_alone = float(times.min()) / FASTEST_ALONE
+    first = int(sizes.argmin())
+    usually = Usl(1.0, prior.sigma[0], prior.kappa[0]).at(int(sizes[first]))
+    alone, held = max(float(times[first]) * usually, least_alone), np.ones(3)
     for _ in range(PASSES):
         usual, expected = _usual(prior, alone)
         system = np.vstack([rows, usual * held[:, None]])
         found, _ = nnls(system, np.concatenate([sides, expected * held]))
-        alone = max(float(found[0] + found[1] + found[2]), 1e-300)
+        # What was measured beyond one node alone says little of one replica, which is not infinitely fast.
+        found[0] = max(found[0], least_alone - found[1] - found[2])
+        alone = float(found[0] + found[1] + found[2])
         away = _usual(prior, alone)[0] @ found - expected
-        held = 1.0 / np.sqrt(1.0 + away**2 / FREEDOM)
+        before, held = held, 1.0 / np.sqrt(1.0 + away**2 / FREEDOM)
+        if np.all(np.abs(held - before) < SETTLED):
+            break
     reach = max(OPTIMISM * int(sizes.max()), least)
     spread = _spread(system, _terms(np.array([reach], dtype=np.float64), block, prior.shared)[0], found)
     t0, t1, t2, crossing = (float(value) for value in found)
@@ -93,5 +100,5 @@ def _usual(prior: Prior, alone: float) -> tuple[Floats, Floats]:
 
 def _spread(system: Floats, at: Floats, found: Floats) -> float:
     """Relative standard deviation of the rate, by the curvature of the least squares."""
-    covariance = np.linalg.pinv(system.T @ system, hermitian=True)
-    return math.sqrt(max(0.0, float(at @ covariance @ at))) / float(at @ found)
+    # The prior's rows and a single measurement are enough to tell all four unknowns apart.
+    return math.sqrt(max(0.0, float(at @ np.linalg.solve(system.T @ system, at)))) / float(at @ found)

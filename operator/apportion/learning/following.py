@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from apportion.model.jobs import Admission, Job
-from apportion.model.measured import Observation, Record
+from apportion.model.measured import HIGHEST_RATE, LOWEST_RATE, Observation, Record
 
 WINDOW = 5  # the rate of a stay is the median of so many samples: two wild ones among them change nothing
 LEAST_SAMPLES = 3
 MOST_SAMPLES = 64  # of the beginning of a stay, for what the resize cost
 GOOD = 0.8  # of the settled rate: from here on the work goes on
-HIGHEST_RATE = 1e15
 MOST_POINTS = 16
 WORTH_TELLING = 0.05
 TOLD_AGAIN_SECONDS = 3600.0
@@ -81,6 +80,8 @@ def refused(rate: float) -> str:
         return f"is {rate:g}, and a rate is never negative"
     if rate > HIGHEST_RATE:
         return f"is {rate:g}, and no rate is above {HIGHEST_RATE:g}"
+    if 0 < rate < LOWEST_RATE:
+        return f"is {rate:g}, and no rate is below {LOWEST_RATE:g}: choose another unit"
     return ""
 
 

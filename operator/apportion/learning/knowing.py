@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from apportion.learning.fitting import GLOBAL, PER_REPLICA, Measured, fitted
 from apportion.learning.speeds import Speeds, bounded, levels, usual
@@ -14,6 +15,17 @@ from apportion.model.measured import Observation
 
 PASSES = 2
 RESTART_MOST_APART = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a job's own curve follows from. blocks: by flavor, the replicas that its largest node holds."""
+
+    points: tuple[Observation, ...]
+    curve: Curve
+    declared: bool
+    minimum: int
+    blocks: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True)
@@ -34,7 +46,7 @@ def informed(jobs: Sequence[Job], flavors: Sequence[Flavor], nodes: Sequence[Nod
     if not any(job.memory.record.points or job.memory.record.restart_seconds for job in jobs):
         return tuple(jobs)
     largest = largest_nodes(flavors, nodes)
-    known = {job.key: known_of(job, largest) for job in jobs if job.memory.record.points and job.steps}
+    known = {job.key: known_of(_asked(job, largest)) for job in jobs if job.memory.record.points and job.steps}
     speeds = usual(flavors, [found.levels for found in known.values()])
     said = speeds != {flavor.name: flavor.speed for flavor in flavors if flavor.name in speeds}
     return tuple(_with(job, known.get(job.key), flavors, speeds, said) for job in jobs)
@@ -51,33 +63,39 @@ def largest_nodes(flavors: Sequence[Flavor], nodes: Sequence[Node]) -> dict[str,
     return largest
 
 
-def known_of(job: Job, largest: Mapping[str, int]) -> Known:
+def _asked(job: Job, largest: Mapping[str, int]) -> Asked:
+    points = job.memory.record.points
+    blocks = {point.flavor: largest.get(point.flavor, 0) // max(1, job.per_replica) for point in points}
+    return Asked(points, job.curve, job.declared, job.minimum, tuple(sorted(blocks.items())))
+
+
+@lru_cache(maxsize=16_384)
+def known_of(asked: Asked) -> Known:
     """What the job's record says. The base is the flavor with most sizes; the others are scaled to it, so that a size
     that was measured elsewhere counts for the shape as well."""
-    points = job.memory.record.points
+    points = asked.points
     sizes = Counter(point.flavor for point in points)
     newest = {point.flavor: point.at for point in points}
     base = max(sizes, key=lambda name: (sizes[name], newest[name], name))
-    if job.declared:
-        found = levels(points, job.curve)
+    if asked.declared:
+        found = levels(points, asked.curve)
         level = found.get(base, 1.0)
-        return Known(base, _raised(job.curve, level), {name: value / level for name, value in found.items()})
-    block = largest.get(base, 0) // max(1, job.per_replica)
-    own = [point for point in points if point.flavor == base]
-    curve = learned(own, job, block)
+        return Known(base, _raised(asked.curve, level), {name: value / level for name, value in found.items()})
+    block = dict(asked.blocks)[base]
+    curve = learned([point for point in points if point.flavor == base], asked, block)
     speeds: Speeds = {base: 1.0}
     for _ in range(PASSES if len(sizes) > 1 else 0):
         speeds = levels(points, _unbounded(curve))
         alike = [replace(point, rate=point.rate / speeds[point.flavor] * speeds[base]) for point in points]
-        curve = learned(alike, job, block)
+        curve = learned(alike, asked, block)
     return Known(base, curve, {name: speed / speeds[base] for name, speed in speeds.items()})
 
 
-def learned(points: Sequence[Observation], job: Job, block: int) -> Learned:
+def learned(points: Sequence[Observation], asked: Asked, block: int) -> Learned:
     """The curve that these observations, all as on one flavor, make of what is usual for the job's mode."""
     newest = max(point.at for point in points)
     measured = tuple(Measured(point.replicas, point.rate, newest - point.at) for point in points)
-    return fitted(measured, GLOBAL if job.curve == GLOBAL_BATCH else PER_REPLICA, block, job.minimum)
+    return fitted(measured, GLOBAL if asked.curve == GLOBAL_BATCH else PER_REPLICA, block, asked.minimum)
 
 
 def _unbounded(curve: Learned) -> Learned:

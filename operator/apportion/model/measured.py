@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+LOWEST_RATE = 1e-9
+HIGHEST_RATE = 1e15
+
 
 @dataclass(frozen=True, slots=True)
 class Observation:
