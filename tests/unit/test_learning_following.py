@@ -82,8 +82,8 @@ def test_a_resize_that_was_not_watched_from_its_beginning_costs_nothing_known() 
 
 
 def test_a_pod_that_fell_out_and_came_back_is_no_resize() -> None:
-    running_ = followed(beginning(), [(90, 400), (105, 400)]).counted()
-    fallen = stay_of(resized(job("a"), 4, None), running_)
+    joined = followed(stay_of(resized(job("a"), 4, 20.0), None), [(90, 400), (105, 400), (120, 400)])
+    fallen = stay_of(resized(job("a"), 4, None), joined)
     again = stay_of(resized(job("a"), 4, 300.0), fallen)
     assert restart_cost(followed(again, [(320, 400)]), 400.0) is None
     assert observation(followed(again, [(320, 1), (330, 1), (340, 1)])) is None, "it settles anew"

@@ -125,11 +125,24 @@ def test_the_job_s_own_speed_of_a_flavor_is_measured() -> None:
     assert rate(found, 2, "a100") / rate(found, 2) == pytest.approx(0.8, rel=0.03)
 
 
+def test_the_job_s_own_speed_counts_before_that_of_the_others() -> None:
+    others = [measured(measured(job(f"o{n}"), (1, 100)), (1, 20), flavor="a100") for n in range(3)]
+    *_, found = told(*others, measured(measured(job("own"), (1, 100)), (1, 80), flavor="a100"))
+    assert rate(found, 1, "a100") / rate(found, 1) == pytest.approx(0.8, rel=0.03)
+
+
 def test_a_size_that_was_measured_elsewhere_counts_for_the_shape() -> None:
-    """On the h100 one size; the a100 knows that nothing is gained beyond two."""
-    slow = measured(job("a", 1, 8), (1, 50), (2, 80), (4, 84), flavor="a100")
-    [found] = told(measured(slow, (1, 100)))
-    assert rate(found, 4) / rate(found, 1) == pytest.approx(84 / 50, rel=0.1)
+    """The h100 knows one and two; the a100, at half the speed, that nothing is gained from two to eight."""
+    fast = measured(job("a", 1, 8), (1, 100), (2, 196))
+    [found] = told(measured(fast, (2, 98), (8, 98), flavor="a100"))
+    assert rate(found, 8) / rate(found, 2) < 1.4
+
+
+def test_a_size_far_beyond_the_reach_does_not_make_its_flavor_seem_fast() -> None:
+    """Sixteen on the a100 are not compared with four on the h100."""
+    fast = measured(job("a", 1, 16), (1, 100), (2, 198))
+    [found] = told(measured(fast, (16, 600), flavor="a100"))
+    assert speed(found, A100) / speed(found, H100) < 0.7
 
 
 def test_a_flavor_on_which_nobody_was_is_as_the_catalog_says() -> None:

@@ -186,7 +186,7 @@ def neighbours(sizes: Sequence[Size], threshold: float) -> list[Size]:
 
 
 def plot(sizes: Sequence[Size], threshold: float) -> str:
-    """T on the left and P on the right over R, as text."""
+    """T on the left and P on the right over R, as text; click takes the colours away where there is no terminal."""
     from plotext import figure
 
     figure.clear()
@@ -199,7 +199,7 @@ def plot(sizes: Sequence[Size], threshold: float) -> str:
         figure.draw(figure.signal(counts, values, yside=side).label(label).lines())
     figure.plot_size(PLOT_WIDTH, PLOT_HEIGHT)
     figure.label("R", "x")
-    return str(figure.build().string(colorless=not sys.stdout.isatty())).rstrip("\n")
+    return str(figure.build().string()).rstrip("\n")
 
 
 def picture(sizes: Sequence[Size], threshold: float, path: str) -> None:

@@ -84,8 +84,9 @@ def known_of(asked: Asked) -> Known:
     block = dict(asked.blocks)[base]
     curve = learned([point for point in points if point.flavor == base], asked, block)
     speeds: Speeds = {base: 1.0}
+    comparable = _comparable(points, base)
     for _ in range(PASSES if len(sizes) > 1 else 0):
-        speeds = levels(points, _unbounded(curve))
+        speeds = levels(comparable, _unbounded(curve))
         alike = [replace(point, rate=point.rate / speeds[point.flavor] * speeds[base]) for point in points]
         curve = learned(alike, asked, block)
     return Known(base, curve, {name: speed / speeds[base] for name, speed in speeds.items()})
@@ -96,6 +97,14 @@ def learned(points: Sequence[Observation], asked: Asked, block: int) -> Learned:
     newest = max(point.at for point in points)
     measured = tuple(Measured(point.replicas, point.rate, newest - point.at) for point in points)
     return fitted(measured, GLOBAL if asked.curve == GLOBAL_BATCH else PER_REPLICA, block, asked.minimum)
+
+
+def _comparable(points: Sequence[Observation], base: str) -> list[Observation]:
+    """What tells a flavor's speed: the sizes that were measured on the base as well, and only where there is none, all
+    of them, by a curve that may not be known so far."""
+    sizes = {point.replicas for point in points if point.flavor == base}
+    shared = {point.flavor for point in points if point.replicas in sizes}
+    return [point for point in points if point.replicas in sizes or point.flavor not in shared]
 
 
 def _unbounded(curve: Learned) -> Learned:
