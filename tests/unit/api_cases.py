@@ -191,7 +191,7 @@ CASES: list[tuple[str, str, dict[str, Any], str | None]] = [
     ("a query of a megabyte", JOB, {"spec.scaling.metrics.query": "x" * 2**20}, "spec.scaling.metrics.query"),
     ("a query that is a number", JOB, {"spec.scaling.metrics.query": 1}, "spec.scaling.metrics.query"),
     ("only annotations measure it", JOB, {"spec.scaling.metrics": {}}, None),
-    ("a rate to reach", JOB, {"spec.target": {"throughput": "900.5"}}, None),
+    ("a rate to reach", JOB, {"spec.target": {"throughput": 900.5}}, None),
     ("no target", JOB, {"spec.target": ABSENT}, None),
     ("a target that is none", JOB, {"spec.target": {}}, "spec.target.throughput"),
     ("a rate of nothing to reach", JOB, {"spec.target": {"throughput": 0}}, "spec.target.throughput"),
@@ -200,7 +200,8 @@ CASES: list[tuple[str, str, dict[str, Any], str | None]] = [
     ("work without a deadline", JOB, {"spec.target": {"throughput": 1, "work": 1}}, "spec.target.work"),
     ("a deadline that was", JOB, {"spec.target.deadline": "2001-01-01T00:00:00Z"}, None),
     ("a deadline that is no time", JOB, {"spec.target.deadline": "tomorrow"}, "spec.target.deadline"),
-    ("no work", JOB, {"spec.target.work": "0"}, "spec.target.work"),
+    ("no work", JOB, {"spec.target.work": 0}, "spec.target.work"),
+    ("work as text", JOB, {"spec.target.work": "100"}, "spec.target.work"),
     ("half a curve", JOB, {"spec.scaling.usl.kappa": ABSENT}, "spec.scaling.usl.kappa"),
     (
         "a flavor twice",

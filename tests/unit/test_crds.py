@@ -104,6 +104,14 @@ def test_rules_stay_within_the_cost_budget():
         assert estimated_cost(rule["rule"], part) * times_validated(path) < 10_000_000, (path, rule)
 
 
+def test_rules_ask_only_for_fields_that_have_a_type():
+    """CEL knows no others: the API server refuses the whole definition."""
+    for path, part in PARTS:
+        for rule in part.get("x-kubernetes-validations", ()):
+            asked = set(re.findall(r"\b(?:self|oldSelf)\.(\w+)", rule["rule"])) & part["properties"].keys()
+            assert all("type" in part["properties"][name] for name in asked), f"{path}: {rule['rule']}"
+
+
 def times_validated(path: str) -> int:
     """How often the rule may run in one object: the product of the lists above it."""
     lengths = dict(PARTS)

@@ -54,7 +54,7 @@ def test_a_forged_curve_is_no_error_and_says_nothing(curve: Any) -> None:
 def test_targets_are_read() -> None:
     deadline = job_facts(changed(JOB, {})).job.target
     assert deadline == Target(deadline=1_796_112_000.0, work=5_000_000.0)
-    assert job_facts(changed(JOB, {"spec.target": {"throughput": "900.5"}})).job.target == Target(throughput=900.5)
+    assert job_facts(changed(JOB, {"spec.target": {"throughput": 900.5}})).job.target == Target(throughput=900.5)
     assert job_facts(changed(JOB, {"spec.target": ABSENT})).job.target is None
 
 

@@ -17,6 +17,7 @@ from apportion.api.scalars import (
     NamedList,
     ObjectName,
     PositiveAmount,
+    PositiveNumber,
     PromQl,
     QualifiedName,
     Rate,
@@ -182,11 +183,11 @@ class Scaling(Wire):
 class Target(Wire):
     """What the job wants instead of as much as it can get."""
 
-    throughput: PositiveAmount | None = None
+    throughput: PositiveNumber | None = None
     """Work per second, in the unit that its rate is measured or declared in: more than that is worth nothing to it."""
     deadline: Timestamp | None = None
     """When the work should be done: the job gets what that takes, and no more."""
-    work: PositiveAmount | None = None
+    work: PositiveNumber | None = None
     """The whole work, in the unit of the rate times seconds (samples, tokens, steps)."""
 
     rules = (

@@ -319,7 +319,7 @@ def _curve(spec: TrainingJobSpec) -> Curve:
 def _target(spec: TrainingJobSpec) -> Target | None:
     if spec.target is None:
         return None
-    return Target(_float(spec.target.throughput), spec.target.deadline, _float(spec.target.work) or 0.0)
+    return Target(spec.target.throughput, spec.target.deadline, spec.target.work or 0.0)
 
 
 def _float(value: object) -> float | None:
