@@ -188,7 +188,7 @@ CASES: list[tuple[str, str, dict[str, Any], str | None]] = [
     ("a list for a number", JOB, {"spec.scaling.usl.sigma": []}, "spec.scaling.usl.sigma"),
     ("a mapping for a number", JOB, {"spec.scaling.usl.sigma": {}}, "spec.scaling.usl.sigma"),
     ("an empty query", JOB, {"spec.scaling.metrics.query": ""}, "spec.scaling.metrics.query"),
-    ("a query of a megabyte", JOB, {"spec.scaling.metrics.query": "x" * 2**20}, "spec.scaling.metrics.query"),
+    ("a query of 5,000 characters", JOB, {"spec.scaling.metrics.query": "x" * 5000}, "spec.scaling.metrics.query"),
     ("a query that is a number", JOB, {"spec.scaling.metrics.query": 1}, "spec.scaling.metrics.query"),
     ("only annotations measure it", JOB, {"spec.scaling.metrics": {}}, None),
     ("a rate to reach", JOB, {"spec.target": {"throughput": 900.5}}, None),
