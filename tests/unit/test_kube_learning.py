@@ -1,5 +1,6 @@
 """What was learned, and what is wanted, on its way between the wire and the model."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,10 +9,15 @@ from apportion.api.parse import parse_training_job
 from apportion.kube.jobs import job_facts
 from apportion.kube.memory import read_memory, status_of
 from apportion.kube.policies import policy_of
+from apportion.kube.reports import transitions
 from apportion.learning.following import MOST_POINTS
-from apportion.model.jobs import Memory, Target
+from apportion.model.curves import Usl
+from apportion.model.jobs import Block, Job, Memory, Target
 from apportion.model.measured import NO_RECORD, Observation, Record
-from apportion.model.policy import Prometheus
+from apportion.model.policy import Policy, Prometheus
+from apportion.planner import decide
+from builders import NOW as BUILDERS_NOW
+from builders import job, nodes, running, snapshot
 from unit.api_cases import ABSENT, JOB, POLICY, changed
 
 NOW = 1_790_000_000.25
@@ -71,3 +77,28 @@ def test_where_rates_are_asked_for_is_read() -> None:
     plain = changed(POLICY, {"spec.metricsSource.prometheus": {"url": "https://p/prefix/"}})
     assert policy_of(plain).prometheus == Prometheus("https://p/prefix")
     assert policy_of(changed(POLICY, {"spec.metricsSource": ABSENT})).prometheus is None
+
+
+def told(asked: Job) -> list[tuple[str, str]]:
+    """(type, reason) of the Events that a round makes, of a job as it was before the round."""
+    decision = decide(snapshot(asked, on=nodes(1)), Policy())
+    facts = replace(job_facts(changed(JOB, {})), job=asked)
+    return [(type_, reason) for _, type_, reason, _ in transitions(decision, {asked.key: facts})]
+
+
+def test_an_event_tells_once_that_a_target_will_be_missed_and_that_a_rate_is_not_measured() -> None:
+    late = Target(deadline=BUILDERS_NOW + 3600, work=1e9)
+    trouble = Block("NoSeries", "spec.scaling.metrics.query: it returns nothing")
+    asked = running(job("a", 8, 8, curve=Usl(1.0, 0.0, 0.0), declared=True, target=late), {"h100-0": 8})
+    asked = replace(asked, unmeasured=trouble)
+    assert told(asked) == [("Warning", "NoSeries"), ("Warning", "TooSlow")]
+    memory = decide(snapshot(asked, on=nodes(1)), Policy()).outcomes[0].memory
+    assert told(replace(asked, memory=memory)) == []
+
+
+def test_a_job_that_has_recovered_and_was_never_measured_says_so() -> None:
+    asked = running(job("a", 8, 8), {"h100-0": 8})
+    troubled = replace(asked, unmeasured=Block("NoSeries", "it returns nothing"))
+    memory = decide(snapshot(troubled, on=nodes(1)), Policy()).outcomes[0].memory
+    after = decide(snapshot(replace(asked, memory=memory), on=nodes(1)), Policy()).outcomes[0].memory
+    assert [c.reason for c in after.conditions if c.type == "Measured"] == ["NotYet"]

@@ -179,7 +179,9 @@ def _measured(state: State) -> tuple[bool, str, str]:
     """Shown where the job says how it is measured: allocation goes on by what is known."""
     if state.job.unmeasured is not None:
         return False, state.job.unmeasured.reason, state.job.unmeasured.message
-    return bool(state.job.memory.record.points), "AsAsked", "its rate is measured"
+    if not state.job.memory.record.points:
+        return False, "NotYet", "no rate was measured so far"
+    return True, "AsAsked", "its rate is measured"
 
 
 def _at_risk(round_: Round, state: State, granted: Grant, by_deadline: bool) -> tuple[bool, str, str]:
