@@ -41,6 +41,12 @@ class Settings:
     longest_seconds: float = 1.0
     """... or this long after the first change."""
 
+    observe_seconds: float = 15.0
+    """Between two measurements of the rates of jobs."""
+
+    settle_seconds: float = 60.0
+    """A job's rate is learned from once all its pods have been ready for so long: at least its query's window."""
+
     audit_seconds: float = 45.0
     """Between two LISTs of what is not watched, or of which a watch that began anew may not have told what vanished.
     What is not watched for longer makes this replica unready."""

@@ -75,6 +75,10 @@ class Prometheus:
         self._process.kill()
         self._process.wait(10)
 
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
     async def query(self, expression: str) -> list[Any]:
         """The vector of an instant query."""
         return list((await self._get("query", {"query": expression}))["result"])
@@ -96,19 +100,19 @@ class Prometheus:
 
         await until(gone, f"{name} is resolved", PATIENCE_SECONDS, self._told)
 
-    async def ready(self) -> None:
+    async def ready(self, metric: str = "apportion_build_info") -> None:
         async def scraped() -> bool:
             try:
-                return bool(await self.query("apportion_build_info"))
+                return bool(await self.query(metric))
             except aiohttp.ClientError:
                 return False
 
-        await until(scraped, "Prometheus has scraped the operator", PATIENCE_SECONDS, self._told)
+        await until(scraped, f"Prometheus has scraped {metric}", PATIENCE_SECONDS, self._told)
 
     async def _get(self, path: str, query: dict[str, str]) -> Any:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session,
-            session.get(f"http://127.0.0.1:{self._port}/api/v1/{path}", params=query) as reply,
+            session.get(f"{self.url}/api/v1/{path}", params=query) as reply,
         ):
             return (await reply.json())["data"]
 

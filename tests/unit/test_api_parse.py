@@ -109,7 +109,13 @@ def test_defaults():
         "replica_steps": None,
         "accelerators": {"resource": None, "per_replica": None, "flavors": None, "requirements": ()},
         "template": None,
-        "scaling": {"mode": "PerReplicaBatch", "points": (), "usl": None},
+        "scaling": {
+            "mode": "PerReplicaBatch",
+            "points": (),
+            "usl": None,
+            "metrics": {"query": None, "progress_query": None},
+        },
+        "target": None,
         "restart_seconds": 60,
         "min_runtime_seconds": 300,
         "placement_timeout_seconds": 60,
@@ -157,7 +163,7 @@ def test_models_are_frozen():
 
 
 def test_unknown_fields_are_ignored_and_named():
-    raw = changed(JOB, TEMPLATED | {"spec.acelerators": {}, "spec.scaling.metrics": {"query": "x"}})
+    raw = changed(JOB, TEMPLATED | {"spec.acelerators": {}, "spec.scaling.metric": {"query": "x"}})
     raw["spec"]["accelerators"]["flavors"][1]["sped"] = 1
     raw["spec"]["template"]["spec"]["whatever"] = 1
     raw["spce"] = {}
@@ -168,7 +174,7 @@ def test_unknown_fields_are_ignored_and_named():
         "spce",
         "spec.accelerators.flavors[1].sped",
         "spec.acelerators",
-        "spec.scaling.metrics",
+        "spec.scaling.metric",
     ]
     assert unknown_fields({"kind": "Pod", "spec": {"x": 1}}) == []
 

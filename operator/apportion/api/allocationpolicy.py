@@ -188,6 +188,22 @@ class Solver(Wire):
     """A plan that is proved to be so close to the best, as a fraction, is good enough."""
 
 
+class Prometheus(Wire):
+    """A Prometheus server, or what answers as one."""
+
+    url: Annotated[str, Field(min_length=8, max_length=1024, pattern=r"^https?://[^\s?#]+$")]
+    """Its address, without /api: http://prometheus.monitoring:9090."""
+    bearer_token_file: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^/.*$")] | None = None
+    """A file of the operator's container whose content authorises the queries; it is read again for each of them."""
+
+
+class MetricsSource(Wire):
+    """Where the queries of TrainingJobs are asked."""
+
+    prometheus: Prometheus | None = None
+    """A Prometheus server. Absent: only annotations tell how fast jobs are."""
+
+
 class AllocationPolicySpec(Wire):
     """How the cluster is divided."""
 
@@ -206,6 +222,8 @@ class AllocationPolicySpec(Wire):
     limit. What must keep running keeps running even if it draws more."""
     solver: Solver = Solver()
     """How long and how exactly to solve."""
+    metrics_source: MetricsSource = MetricsSource()
+    """Where the queries of TrainingJobs are asked."""
 
 
 class FlavorPrice(Wire):

@@ -105,6 +105,10 @@ FlavorName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[a-z0
 QualifiedName = Annotated[str, Field(min_length=1, max_length=317, pattern=QUALIFIED_NAME)]
 LabelValue = Annotated[str, Field(max_length=63, pattern=LABEL_VALUE)]
 Sentence = Annotated[str, Field(max_length=32_768)]
+PromQl = Annotated[str, Field(min_length=1, max_length=2048)]
+Rate = Annotated[float, Field(ge=0, le=LARGEST)]
+# CEL sees no field without a type: where a rule asks for one, it is a plain number, and no decimal string.
+PositiveNumber = Annotated[float, Field(gt=0, le=LARGEST)]
 
 
 def _unique(field: str | None) -> AfterValidator:

@@ -17,7 +17,10 @@ from apportion.api.scalars import (
     NamedList,
     ObjectName,
     PositiveAmount,
+    PositiveNumber,
+    PromQl,
     QualifiedName,
+    Rate,
     Replicas,
     Sentence,
     Timestamp,
@@ -135,6 +138,17 @@ class Usl(Wire):
     """Crosstalk: what grows with every pair of replicas; a number or a decimal string."""
 
 
+class Metrics(Wire):
+    """Where the job's own measurements are: PromQL for the Prometheus of the AllocationPolicy's metricsSource."""
+
+    query: PromQl | None = None
+    """Returns one series: work per second of the whole job now, in the unit of points, usl and target. Absent: the
+    annotation apportion.dev/throughput, if there is one."""
+    progress_query: PromQl | None = None
+    """Returns one series: the part of the work that is done, from 0 to 1. Absent: the annotation
+    apportion.dev/progress, if there is one."""
+
+
 def _repeated_point(scaling: "Scaling") -> Path | None:
     seen = set()
     for index, point in enumerate(scaling.points):
@@ -153,6 +167,8 @@ class Scaling(Wire):
     """Declared rates; in between is interpolated, beyond the last one nothing is gained. They count before usl."""
     usl: Usl | None = None
     """A declared curve."""
+    metrics: Metrics = Metrics()
+    """Where the job's rate and progress are measured."""
 
     rules = (
         Rule(
@@ -160,6 +176,30 @@ class Scaling(Wire):
             "(has(q.flavor) ? q.flavor : '') == (has(p.flavor) ? p.flavor : '')))",
             "points must name each number of replicas once for a flavor",
             _repeated_point,
+        ),
+    )
+
+
+class Target(Wire):
+    """What the job wants instead of as much as it can get."""
+
+    throughput: PositiveNumber | None = None
+    """Work per second, in the unit that its rate is measured or declared in: more than that is worth nothing to it."""
+    deadline: Timestamp | None = None
+    """When the work should be done: the job gets what that takes, and no more."""
+    work: PositiveNumber | None = None
+    """The whole work, in the unit of the rate times seconds (samples, tokens, steps)."""
+
+    rules = (
+        Rule(
+            "has(self.throughput) != has(self.deadline)",
+            "exactly one of throughput and deadline must be given",
+            lambda target: ("throughput",) if (target.throughput is None) == (target.deadline is None) else None,
+        ),
+        Rule(
+            "has(self.deadline) == has(self.work)",
+            "a deadline needs work, and work a deadline",
+            lambda target: ("work",) if (target.deadline is None) != (target.work is None) else None,
         ),
     )
 
@@ -212,8 +252,11 @@ class TrainingJobSpec(Wire):
     """The pod template of a Deployment that Apportion creates and owns. Its containers' restartPolicy is Always."""
     scaling: Scaling = Scaling()
     """How throughput grows with replicas, as far as it is known."""
+    target: Target | None = None
+    """A goal to serve: a rate, or a deadline. Absent: the faster the better."""
     restart_seconds: Annotated[int, Field(ge=0, le=86_400)] = 60
-    """What any change of replicas costs: seconds until the work goes on."""
+    """What any change of replicas costs: seconds until the work goes on. Where the rate is measured, so is this; what
+    is measured counts from a quarter to four times as much as this."""
     min_runtime_seconds: Annotated[int, Field(ge=0, le=604_800)] = 300
     """How long an admission is left alone by jobs of an equal or higher priority class."""
     placement_timeout_seconds: Annotated[int, Field(ge=1, le=86_400)] = 60
@@ -283,6 +326,41 @@ class Backoff(Wire):
     """Until when it is left out."""
 
 
+class MeasuredPoint(Wire):
+    """A rate that was measured."""
+
+    replicas: Replicas
+    """The number of replicas."""
+    flavor: FlavorName
+    """The flavor that they ran on."""
+    rate: Rate
+    """Work per second."""
+    at: Timestamp
+    """When it was seen last."""
+
+
+class MeasuredCurve(Wire):
+    """What was learned of the job while it ran. It outlasts the operator."""
+
+    points: Annotated[Listed[MeasuredPoint], Field(max_length=16)] = ()
+    """One rate for each size and flavor, oldest first."""
+    restart_seconds: Rate | None = None
+    """What a resize costs by measurement: seconds from it to the first good rate."""
+    progress: Annotated[float, Field(ge=0, le=1)] | None = None
+    """The part of the work that is done."""
+    progress_at: Timestamp | None = None
+    """When that was told."""
+
+
+class Throughput(Wire):
+    """How fast the job is at the size it has."""
+
+    expected: Rate
+    """By its curve: declared, or learned from all its sizes."""
+    observed: Rate
+    """As measured at this size."""
+
+
 class TrainingJobStatus(Wire):
     """What the operator says and remembers of the job."""
 
@@ -310,10 +388,14 @@ class TrainingJobStatus(Wire):
     """Container restarts of the worst pod when all pods were ready last; those since then count as failures."""
     retried: Annotated[str, Field(max_length=1024)] = ""
     """The value of the annotation apportion.dev/retry that was last obeyed."""
+    throughput: Throughput | None = None
+    """How fast it is now, in work per second; absent: not measured at this size."""
+    curve: MeasuredCurve | None = None
+    """What was learned of it."""
     observed_generation: Generation | None = None
     """The metadata.generation that this status was made from."""
     conditions: ByType[Condition] = ()
-    """Admitted, Running, Degraded, Invalid and Complete."""
+    """Admitted, Running, Degraded, Invalid, Complete, Measured, DeadlineAtRisk and ThroughputAtRisk."""
 
 
 def _long_name(job: "TrainingJob") -> Path | None:

@@ -46,6 +46,20 @@ def version() -> None:
 @click.option("--host", default=Settings.host, show_default=True, help="Where metrics and probes are served.")
 @click.option("--port", default=Settings.port, show_default=True, type=click.IntRange(0, 65535))
 @click.option("--audit-seconds", default=Settings.audit_seconds, show_default=True, type=click.FloatRange(min=1))
+@click.option(
+    "--observe-seconds",
+    default=Settings.observe_seconds,
+    show_default=True,
+    type=click.FloatRange(min=0.1),
+    help="How often the rates of jobs are measured.",
+)
+@click.option(
+    "--settle-seconds",
+    default=Settings.settle_seconds,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="How long after a resize rates are not learned from: at least the window of the queries.",
+)
 @click.option("--log-format", default="json", show_default=True, type=click.Choice(["json", "text"]))
 def run(log_format: str, **settings: object) -> None:
     """Run the operator against the cluster that the kubeconfig or the ServiceAccount names."""
@@ -139,6 +153,40 @@ def explain(
     from apportion.cli.source import Source
 
     explain_command(Source(files, kubeconfig, context, at_time), namespace, job)
+
+
+@cli.command()
+@click.option("--fixed", default="0", show_default=True, metavar="F", help="What any number of replicas costs.")
+@click.option("--per-replica", metavar="G", help="What each of them costs. Default: 1; with --job the flavor's price.")
+@click.option("--speedup", metavar="H", help="How much of one replica's performance each of R has.")
+@click.option("--normaliser", metavar="N", help="What the performance of all is divided by. Default: 1.")
+@click.option("--threshold", type=float, metavar="C", help="What P must reach; with --job the rate, work per second.")
+@click.option("--exactly", is_flag=True, help="P must be C, not C or more.")
+@click.option("--max-replicas", default=1024, show_default=True, type=click.IntRange(1, 100_000))
+@click.option("--job", metavar="tj/NAME", help="Take the curve of this TrainingJob, declared or learned.")
+@click.option("-n", "--namespace", default="default", show_default=True)
+@click.option("--flavor", help="With --job: the flavor. Default: where it runs, else the first that it accepts.")
+@click.option("--png", metavar="FILE", help="Write the plot to this file as well (needs apportion[charts]).")
+@FILES
+@KUBECONFIG
+@CONTEXT
+@AT
+def size(
+    files: tuple[str, ...], kubeconfig: str | None, context: str | None, at_time: str | None, **asked: Any
+) -> None:
+    """Find the cheapest number of replicas R that is fast enough, and plot cost and performance over R.
+
+    Minimises T(R) = F + G R subject to P(R) = H R / N >= C. F, G, H and N are formulas of R: numbers, + - * / **,
+    sqrt, log, log2, exp, ceil, floor, min, max. The exit code is 1 where no R is fast enough.
+
+    \b
+    apportion size --fixed 10000 --per-replica 1000 --speedup "0.2*R**0.5" --normaliser R --threshold 0.9
+    apportion size --job tj/llama-sft -n team-a --threshold 900
+    """
+    from apportion.cli.size import Asked, size_command
+    from apportion.cli.source import Source
+
+    size_command(Asked(**asked), Source(files, kubeconfig, context, at_time))
 
 
 @cli.command()

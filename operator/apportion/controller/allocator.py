@@ -21,6 +21,7 @@ from apportion.kube.kinds import Kind
 from apportion.kube.raw import text
 from apportion.kube.reports import Reports, transitions
 from apportion.metrics import Metrics, RoundTimes
+from apportion.model.jobs import Job
 from apportion.model.plan import Decision, Plan
 from apportion.model.policy import Policy
 from apportion.model.snapshot import Snapshot
@@ -74,6 +75,14 @@ class Allocator:
         if kind in kinds.CUSTOM and place not in self.cluster.entries[kind.name]:
             return
         self.cluster.apply(kind, reply)
+
+    def current(self) -> Collection[Job]:
+        """The jobs of the last round, with their pods: they are as they were, or there would have been another."""
+        return self._last[0].jobs if self._last is not None else ()
+
+    def measured(self) -> None:
+        """Rates or progress differ from what was known."""
+        self.dirty.mark()
 
     async def audit(self, wanted: Collection[Kind] = kinds.WATCHED) -> None:
         """A full LIST of these kinds: what vanished unseen is found. Raises as the client."""

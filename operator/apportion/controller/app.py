@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from apportion.config import Settings
 from apportion.controller.allocator import Allocator
+from apportion.controller.observer import Observer
 from apportion.controller.probes import Probes
 from apportion.controller.rehearsal import rehearse
 from apportion.controller.watches import watch
@@ -74,6 +75,8 @@ class Operator:
                     tasks.create_task(self._again("rounds", self.allocator.rounds))
                     tasks.create_task(self._again("audit", self._audits))
                     tasks.create_task(self._again("events", self.allocator.events.run))
+                    observer = Observer(self.allocator, self.settings, leads, api.clock.now)
+                    tasks.create_task(self._again("observer", observer.run))
                     tasks.create_task(self._heartbeat())
                     if self.election is not None:
                         tasks.create_task(self._again("election", self._elections))

@@ -23,8 +23,10 @@ from apportion.kube.jobs import JobFacts, Surroundings, job_facts, translate
 from apportion.kube.kinds import Kind
 from apportion.kube.policies import last_flavors, policy_of, queue_of
 from apportion.kube.raw import Raw, integer, mapping, text, texts
+from apportion.learning import informed
 from apportion.model.flavors import Flavor, Node
 from apportion.model.jobs import Block, Job, JobKey
+from apportion.model.measured import Record
 from apportion.model.policy import Policy
 from apportion.model.resources import plus
 from apportion.model.snapshot import Snapshot
@@ -43,6 +45,15 @@ class Entry:
     version: int
     value: Any
     raw: Raw | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What was measured of the job with this uid since its status was written, and why it cannot be measured now."""
+
+    uid: str
+    record: Record
+    trouble: Block | None = None
 
 
 def _keep(raw: Raw) -> Raw:
@@ -74,6 +85,8 @@ class Cluster:
     rejected: dict[tuple[str, Key], str] = field(default_factory=dict)
     refusals: dict[JobKey, str] = field(default_factory=dict)
     """Of the last round: what the API server said to Deployments that it does not take."""
+    observed: dict[JobKey, Observed] = field(default_factory=dict)
+    """What is known of jobs beside the objects: what measures them has put it here."""
 
     def apply(self, kind: Kind, raw: Raw, deleted: bool = False) -> bool:
         """Take in one object. True if a decision could depend on the difference; our own status writes do not count.
@@ -183,15 +196,16 @@ class _Join:
 
     def snapshot(self, now: float, grace: dict[str, float]) -> Snapshot:
         jobs, owners = self.jobs()
-        nodes, flavors = self.nodes(owners)
+        nodes, found = self.nodes(owners)
+        flavors = last_flavors(found, self.policy.flavors)
         rounds = [job.admission.round for job in jobs if job.admission is not None]
         rounds += [_round(job.workload.decision) for job in jobs if job.workload is not None]
         status = self.policy_status()
         return Snapshot(
             now=now,
             nodes=tuple(sorted(nodes, key=lambda node: node.name)),
-            flavors=last_flavors(flavors, self.policy.flavors),
-            jobs=tuple(jobs),
+            flavors=flavors,
+            jobs=informed(jobs, flavors, nodes),
             queues=tuple(sorted(self.cluster.values(kinds.QUEUE_KIND), key=lambda queue: queue.name)),
             round=max([*rounds, integer(status, "round")], default=0),
             grace=grace,
@@ -226,8 +240,16 @@ class _Join:
                 catalog=self.policy.flavors,
                 conflict=conflicts.get(job.key),
             )
-            jobs.append(replace(translate(job, around), refusal=self.cluster.refusals.get(job.key, "")))
+            refusal = self.cluster.refusals.get(job.key, "")
+            jobs.append(self.measured(replace(translate(job, around), refusal=refusal)))
         return jobs, owners
+
+    def measured(self, job: Job) -> Job:
+        """With what is known of its rates by now, rather than with what its status said."""
+        seen = self.cluster.observed.get(job.key)
+        if seen is None or seen.uid != job.uid:
+            return job
+        return replace(job, memory=replace(job.memory, record=seen.record), unmeasured=seen.trouble)
 
     def namespace(self, name: str) -> Mapping[str, str]:
         entry = self.cluster.entries[kinds.NAMESPACE.name].get(("", name))

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from apportion.api import InvalidObject, parse_training_job
-from apportion.api.names import COMPLETED, HOLD, RETRY
+from apportion.api.names import COMPLETED, HOLD, PROGRESS, RETRY, THROUGHPUT
 from apportion.api.trainingjob import TrainingJobSpec
 from apportion.kube.facts import DeploymentFacts, PodFacts, PriorityClassFacts
 from apportion.kube.flavors import known
@@ -16,7 +16,7 @@ from apportion.kube.podspec import Asked, accelerator_resources, asked
 from apportion.kube.raw import Raw, at, fingerprint, integer, mapping, seconds, text, texts
 from apportion.model.curves import GLOBAL_BATCH, PER_REPLICA_BATCH, Curve, Points, Usl
 from apportion.model.flavors import Flavor
-from apportion.model.jobs import Block, FlavorChoice, Job, JobKey, steps_between
+from apportion.model.jobs import Block, FlavorChoice, Job, JobKey, Target, steps_between
 from apportion.model.resources import CPU, Amounts
 from apportion.model.selection import ANY_NODE, NodeChoice, Requirement
 
@@ -47,6 +47,19 @@ def _template(text_: str) -> Template:
 
 
 @dataclass(frozen=True, slots=True)
+class Meters:
+    """Where a job's rate and its progress are to be had: a query, or what an annotation says (None: neither)."""
+
+    query: str | None = None
+    rate: str | None = None
+    progress_query: str | None = None
+    progress: str | None = None
+
+
+NO_METERS = Meters()
+
+
+@dataclass(frozen=True, slots=True)
 class JobFacts:
     """What a TrainingJob says, or why it cannot be read; the object itself is not kept.
 
@@ -64,6 +77,7 @@ class JobFacts:
     told: str
     fence: tuple[str, Any]
     deleting: bool
+    meters: Meters = NO_METERS
 
     @property
     def key(self) -> JobKey:
@@ -103,7 +117,15 @@ def job_facts(raw: Raw) -> JobFacts:
         told=fingerprint(mapping(raw, "status")),
         fence=_fence(at(raw, "status")),
         deleting=at(raw, "metadata", "deletionTimestamp") is not None,
+        meters=_meters(spec, annotations) if spec is not None else NO_METERS,
     )
+
+
+def _meters(spec: TrainingJobSpec, annotations: Mapping[str, str]) -> Meters:
+    asked_, rate, progress = spec.scaling.metrics, annotations.get(THROUGHPUT), annotations.get(PROGRESS)
+    if asked_.query is None and asked_.progress_query is None and rate is None and progress is None:
+        return NO_METERS
+    return Meters(asked_.query, rate, asked_.progress_query, progress)
 
 
 def _with_spec(job: Job, spec: TrainingJobSpec) -> Job:
@@ -119,6 +141,8 @@ def _with_spec(job: Job, spec: TrainingJobSpec) -> Job:
         flavors=None if chosen is None else tuple(FlavorChoice(c.name, _float(c.speed)) for c in chosen),
         nodes=NodeChoice(requirements=extra) if extra else ANY_NODE,
         curve=_curve(spec),
+        declared=bool(spec.scaling.points) or spec.scaling.usl is not None,
+        target=_target(spec),
         restart_seconds=float(spec.restart_seconds),
         min_runtime_seconds=float(spec.min_runtime_seconds),
         placement_timeout_seconds=float(spec.placement_timeout_seconds),
@@ -290,6 +314,12 @@ def _curve(spec: TrainingJobSpec) -> Curve:
         usl = scaling.usl
         return Usl(float(usl.lambda_), float(usl.sigma), float(usl.kappa))
     return GLOBAL_BATCH if scaling.mode == "GlobalBatch" else PER_REPLICA_BATCH
+
+
+def _target(spec: TrainingJobSpec) -> Target | None:
+    if spec.target is None:
+        return None
+    return Target(spec.target.throughput, spec.target.deadline, spec.target.work or 0.0)
 
 
 def _float(value: object) -> float | None:

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from apportion.kube.raw import Raw, integer, mapping, mappings, seconds, text, timestamp
+from apportion.kube.raw import Raw, integer, mapping, mappings, number, seconds, text, timestamp
 from apportion.model.jobs import Admission, Backoff, Condition, Memory
+from apportion.model.measured import HIGHEST_RATE, LOWEST_RATE, Observation, Record
 
 LONGEST_MESSAGE = 2000
 
@@ -23,6 +24,8 @@ def read_memory(raw: Raw) -> Memory:
         backoff=tuple(read_backoff(entry) for entry in mappings(status, "backoff")),
         conditions=tuple(read_condition(entry) for entry in mappings(status, "conditions")),
         message=text(status, "message"),
+        record=read_record(mapping(status, "curve")),
+        throughput=read_throughput(mapping(status, "throughput")),
     )
 
 
@@ -58,6 +61,39 @@ def read_condition(raw: Raw) -> Condition:
     )
 
 
+def read_record(raw: Raw) -> Record:
+    found = []
+    for entry in mappings(raw, "points"):
+        replicas, flavor, rate = integer(entry, "replicas"), text(entry, "flavor"), number(entry, "rate")
+        if replicas > 0 and flavor and LOWEST_RATE <= rate <= HIGHEST_RATE:
+            found.append(Observation(replicas, flavor, rate, seconds(entry, "at") or 0.0))
+    restart, progress = number(raw, "restartSeconds"), number(raw, "progress")
+    return Record(
+        points=tuple(found),
+        restart_seconds=restart if "restartSeconds" in raw and restart >= 0 else None,
+        progress=progress if "progress" in raw and 0 <= progress <= 1 else None,
+        progress_at=seconds(raw, "progressAt") or 0.0,
+    )
+
+
+def read_throughput(raw: Raw) -> tuple[float, float] | None:
+    return (number(raw, "expected"), number(raw, "observed")) if raw else None
+
+
+def record_of(record: Record) -> dict[str, Any]:
+    """What is empty is left out, so a job of which nothing was measured has no curve."""
+    written: dict[str, Any] = {}
+    if record.points:
+        written["points"] = [
+            {"replicas": p.replicas, "flavor": p.flavor, "rate": p.rate, "at": timestamp(p.at)} for p in record.points
+        ]
+    if record.restart_seconds is not None:
+        written["restartSeconds"] = record.restart_seconds
+    if record.progress is not None:
+        written |= {"progress": record.progress, "progressAt": timestamp(record.progress_at)}
+    return written
+
+
 def status_of(memory: Memory, generation: int) -> dict[str, Any]:
     """The whole status as it is written; what is empty is left out."""
     status: dict[str, Any] = {
@@ -87,6 +123,10 @@ def status_of(memory: Memory, generation: int) -> dict[str, Any]:
         status["revertedAt"] = [timestamp(at) for at in memory.reverts]
     if memory.retried:
         status["retried"] = memory.retried[:1024]
+    if memory.throughput is not None:
+        status["throughput"] = dict(zip(("expected", "observed"), memory.throughput, strict=True))
+    if curve := record_of(memory.record):
+        status["curve"] = curve
     if memory.backoff:
         status["backoff"] = [
             {"flavor": entry.flavor, "failures": entry.failures, "until": timestamp(entry.until)}

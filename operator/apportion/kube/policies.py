@@ -4,12 +4,23 @@ from collections.abc import Sequence
 
 from apportion.api import parse_allocation_policy, parse_queue
 from apportion.api.allocationpolicy import ChurnBudget as WireChurnBudget
+from apportion.api.allocationpolicy import Prometheus as WirePrometheus
 from apportion.api.allocationpolicy import Provisionable as WireProvisionable
 from apportion.api.common import LabelSelector
 from apportion.kube.flavors import tolerated
 from apportion.kube.raw import Raw
 from apportion.model.flavors import Flavor, Provisionable
-from apportion.model.policy import Aim, ChurnBudget, Mode, Objective, Policy, QueueChurn, SolverLimits, Stability
+from apportion.model.policy import (
+    Aim,
+    ChurnBudget,
+    Mode,
+    Objective,
+    Policy,
+    Prometheus,
+    QueueChurn,
+    SolverLimits,
+    Stability,
+)
 from apportion.model.queues import Queue, Quota
 from apportion.model.selection import Requirement, Toleration
 
@@ -78,6 +89,7 @@ def policy_of(raw: Raw) -> Policy:
         budget_per_hour=None if spec.budget is None else _number(spec.budget.per_hour),
         power_cap_watts=_number(spec.power_cap_watts),
         solver=SolverLimits(float(spec.solver.time_limit_seconds), float(spec.solver.gap)),
+        prometheus=None if (found := spec.metrics_source.prometheus) is None else _prometheus(found),
         uid=policy.metadata.uid,
         generation=policy.metadata.generation,
     )
@@ -94,6 +106,10 @@ def churn_budget(spec: WireChurnBudget) -> ChurnBudget:
     limit = spec.restart_seconds_per_hour
     queues = tuple(QueueChurn(entry.name, float(entry.restart_seconds_per_hour)) for entry in spec.queues)
     return ChurnBudget(None if limit is None else float(limit), queues)
+
+
+def _prometheus(spec: WirePrometheus) -> Prometheus:
+    return Prometheus(spec.url.rstrip("/"), spec.bearer_token_file or "")
 
 
 def _number(value: object) -> float | None:

@@ -157,7 +157,10 @@ def transitions(decision: Decision, before: dict[Any, JobFacts]) -> Iterable[tup
         for condition in outcome.memory.conditions:
             old = known.get(condition.type)
             newly = condition.status and (old is None or not old.status or old.reason != condition.reason)
-            if newly and condition.type in ("Degraded", "Invalid"):
+            if newly and condition.type in ("Degraded", "Invalid", "DeadlineAtRisk", "ThroughputAtRisk"):
+                yield outcome, "Warning", condition.reason, condition.message
+            lost = condition.type == "Measured" and not condition.status and condition.reason != "NotYet"
+            if lost and (old is None or old.reason != condition.reason):
                 yield outcome, "Warning", condition.reason, condition.message
             if newly and condition.type == "Complete":
                 failed = outcome.memory.phase == "Failed"

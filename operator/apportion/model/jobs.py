@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from apportion.model.curves import PER_REPLICA_BATCH, Curve
+from apportion.model.measured import NO_RECORD, Record
 from apportion.model.resources import Amounts
 from apportion.model.selection import ANY_NODE, NodeChoice
 
@@ -120,6 +121,24 @@ class FlavorChoice:
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """What a job wants instead of as much as it can get: a rate, or an amount of work done by a time of the epoch."""
+
+    throughput: float | None = None
+    deadline: float | None = None
+    work: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Enough:
+    """On `flavor` a rate of `rate` is all that the job wants: it and everything above it count as `counts_as`."""
+
+    flavor: str
+    rate: float
+    counts_as: float
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One TrainingJob with its workload and its pods.
 
@@ -127,7 +146,10 @@ class Job:
     accelerators (for cpu: whole cores). `steps` are the admissible counts in rising order. `block` is set by the
     translation where the object cannot be decided on (Invalid, WorkloadNotFound, ...). `template_hash` is of the
     owned pod template as asked now; `retried` is the value of the annotation apportion.dev/retry; `refusal` is what
-    the API server answered in the last round when it refused to create or change the job's Deployment.
+    the API server answered in the last round when it refused to create or change the job's Deployment. `declared`: the
+    curve is the owner's own word; else it is what is usual, until something was measured.
+    `unmeasured` is why its rate cannot be observed; `enough` is what its target comes to in this round, written by the
+    planner.
     """
 
     key: JobKey
@@ -150,6 +172,10 @@ class Job:
     flavors: tuple[FlavorChoice, ...] | None = None
     nodes: NodeChoice = ANY_NODE
     curve: Curve = PER_REPLICA_BATCH
+    declared: bool = False
+    target: Target | None = None
+    enough: tuple[Enough, ...] = ()
+    unmeasured: Block | None = None
     restart_seconds: float = 60.0
     min_runtime_seconds: float = 300.0
     placement_timeout_seconds: float = 60.0
@@ -184,6 +210,7 @@ class Memory:
     ready_restarts: container restarts of the worst pod when all pods were ready last; what came after are failures.
     reverts: when somebody undid our patch, in seconds of the epoch.
     restarted_at: when the operator restarted the job, as far back as the churn budget looks, oldest first.
+    record: what was measured of it. throughput: (expected, observed) rate at what it has, where both are known.
     """
 
     phase: str = ""
@@ -198,6 +225,8 @@ class Memory:
     backoff: tuple[Backoff, ...] = ()
     conditions: Conditions = ()
     message: str = ""
+    record: Record = NO_RECORD
+    throughput: tuple[float, float] | None = None
 
 
 @lru_cache(maxsize=1024)

@@ -80,6 +80,14 @@ class SolverLimits:
 
 
 @dataclass(frozen=True)
+class Prometheus:
+    """Where rates are asked for; "" as token file: without authorisation."""
+
+    url: str
+    token_file: str = ""
+
+
+@dataclass(frozen=True)
 class Policy:
     """`flavors` is the catalog: it overrides discovered flavors and adds others.
 
@@ -94,5 +102,6 @@ class Policy:
     solver: SolverLimits = SolverLimits()
     budget_per_hour: float | None = None
     power_cap_watts: float | None = None
+    prometheus: Prometheus | None = None
     uid: str = ""
     generation: int = 1

@@ -19,6 +19,7 @@ from apportion.optimizer.value import Rates, admission_worth, change_factor, cos
 
 MOST_OPTIONS = 64
 UTILITIES = (Aim.PROPORTIONAL_FAIR, Aim.MAX_MIN_FAIR)
+ROUNDING = 1e-9
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -170,6 +171,7 @@ class _Draft:
     _of_group: list[int] = field(default_factory=list)
     _flavor: list[int] = field(default_factory=list)
     _speed: list[float] = field(default_factory=list)
+    _enough: list[tuple[float, float]] = field(default_factory=list)
     _factor: list[float] = field(default_factory=list)
     _most: list[int] = field(default_factory=list)
     _reachable: list[bool] = field(default_factory=list)
@@ -205,6 +207,7 @@ class _Draft:
             self._of_group.append(len(self.groups))
             self._flavor.append(at)
             self._speed.append(rates.speed(flavor.name))
+            self._enough.append(rates.enough(flavor.name))
             self._factor.append(factor)
             self._most.append(current.replicas if not usable or not terms.grows else job.maximum)
             self._reachable.append(masks[at] > 0)
@@ -225,7 +228,9 @@ class _Draft:
         current = replicas == np.array(self._current, dtype=np.int64)[offer]
         factor = np.where(current, 1.0, np.array(self._factor, dtype=np.float64)[offer])
         speed = np.array(self._speed, dtype=np.float64)[offer]
-        rate, objective = base * speed * factor, self.policy.objective
+        wanted, counts_as = np.array(self._enough, dtype=np.float64).reshape(-1, 2)[offer].T
+        rate = np.where(base * speed >= wanted * (1 - ROUNDING), counts_as, base * speed) * factor
+        objective = self.policy.objective
         gain = worth(objective, rate, self._cost(group, offer, replicas) / factor)
         keeps = np.array([each.keeps for each in self.groups], dtype=np.int64)[group]
         admission = np.array([each.worth for each in self.groups], dtype=np.float64)[group]
@@ -338,6 +343,6 @@ def _signature(snapshot: Snapshot, standing: Standing, job: Job) -> object:
     """With queue, worth and the factor of a change, what the columns of a job follow from."""
     requests = tuple(sorted(job.requests.items()))
     return (
-        *(job.steps, job.resource, job.per_replica, requests, job.flavors, job.nodes, job.curve),
+        *(job.steps, job.resource, job.per_replica, requests, job.flavors, job.nodes, job.curve, job.enough),
         *(terms_of(snapshot, job), standing.likeness(job)),
     )

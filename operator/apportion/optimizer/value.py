@@ -166,6 +166,13 @@ class Rates:
     def speed(self, flavor: str) -> float:
         return self._speeds[flavor]
 
+    def enough(self, flavor: str) -> tuple[float, float]:
+        """The rate over the reference from which on the job has all it wants there, and what it then counts as."""
+        for goal in () if self._counts else self._job.enough:
+            if goal.flavor == flavor:
+                return goal.rate / self._reference, goal.counts_as / self._reference
+        return math.inf, math.inf
+
 
 def _at(job: Job, replicas: int) -> float:
     try:

@@ -19,6 +19,7 @@ from apportion.planner.outcomes import Round, outcome
 from apportion.planner.provisioning import added, new_nodes, patient, uses_more, with_all, with_coming, worthwhile
 from apportion.planner.queueing import stand_in
 from apportion.planner.spending import cap_use
+from apportion.planner.targets import aimed, frugal, look_again
 from apportion.planner.terms import Rights, settle
 from apportion.planner.waves import blocked_moves, in_waves
 
@@ -56,6 +57,7 @@ def decide(snapshot: Snapshot, policy: Policy, rule: Solve = solve) -> Decision:
 
 def wanted(snapshot: Snapshot, policy: Policy, rule: Solve = solve) -> Wanted:
     """The first half: who should have what in the end."""
+    snapshot = aimed(snapshot)
     before = {job.key: current_grant(job) for job in snapshot.jobs}
     states = {
         job.key: assess(
@@ -66,8 +68,9 @@ def wanted(snapshot: Snapshot, policy: Policy, rule: Solve = solve) -> Wanted:
         for job in snapshot.jobs
     }
     states, terms = standing(snapshot, states, policy)
-    settled = replace(snapshot, jobs=tuple(states[job.key].job for job in snapshot.jobs), terms=terms)
-    settled, _ = capped(settled, policy)
+    flavors = {flavor.name: flavor for flavor in snapshot.flavors}
+    jobs = tuple(frugal(states[job.key].job, flavors, snapshot.now) for job in snapshot.jobs)
+    settled, _ = capped(replace(snapshot, jobs=jobs, terms=terms), policy)
     churn = Churn(settled, policy.stability.churn)
     wide, settled = with_all(settled), with_coming(settled)
     more = added(settled, wide)
@@ -289,6 +292,8 @@ def recheck(snapshot: Snapshot, states: Iterable[State], outcomes: Iterable[Outc
         if admission is not None and admission.since + state.job.min_runtime_seconds > snapshot.now:
             at = soonest(at, admission.since + state.job.min_runtime_seconds)
         at = soonest(at, unbound_until(state.job))
+        if not state.finished:
+            at = soonest(at, look_again(state.job, snapshot.now))
         if snapshot.terms[said.key].steady:
             at = soonest(at, churn.free_at(state.job))
     for flavor in sorted(snapshot.grace):

@@ -80,6 +80,8 @@ def forget_on_retry(job: Job) -> Job:
 def ended_as(job: Job, now: float) -> tuple[str, Block] | None:
     if job.completed:
         return "Succeeded", Block("MarkedComplete", "the annotation apportion.dev/completed is true")
+    if (job.memory.record.progress or 0.0) >= 1.0:
+        return "Succeeded", Block("ProgressComplete", "its progress has reached 1")
     if job.memory.phase in ("Succeeded", "Failed"):
         said = next((c for c in job.memory.conditions if c.type == "Complete"), None)
         return job.memory.phase, Block(said.reason, said.message) if said else Block(job.memory.phase, "")

@@ -9,6 +9,7 @@ from apportion.model.plan import NOTHING, Grant, Outcome
 from apportion.planner.churn import remembered
 from apportion.planner.explain import Reasons
 from apportion.planner.lifecycle import State
+from apportion.planner.targets import at_risk, throughput
 
 SHOWN_ALWAYS = ("Admitted", "Running")
 
@@ -47,6 +48,7 @@ def outcome(round_: Round, state: State, before: Grant, target: Grant, granted: 
         queued_since=job.memory.queued_since if job.memory.queued_since is not None else _queued(job, round_.now),
         message=why.message,
         conditions=_conditions(round_, state, why, phase, granted),
+        throughput=throughput(job, granted, round_.reasons.flavors),
     )
     notices = (*state.notices, *job.warnings) if job.memory.phase == "" else state.notices
     return Outcome(job.key, target, granted, before, why.reason, memory, touch=_touch(round_, state), notices=notices)
@@ -103,6 +105,11 @@ def _why(round_: Round, state: State, before: Grant, target: Grant, granted: Gra
             f"{granted.replicas} on {granted.flavor}; gets {target.replicas} on {target.flavor} "
             "as soon as the room for all comes free",
         )
+    if (
+        any(goal.flavor == granted.flavor for goal in job.enough)
+        and at_risk(job, granted, round_.reasons.flavors, round_.now) is None
+    ):
+        return Block("TargetReached", f"{granted.replicas} on {granted.flavor} reach the job's target")
     return round_.reasons.next_step(job)
 
 
@@ -150,12 +157,16 @@ def _conditions(round_: Round, state: State, why: Block, phase: str, granted: Gr
         "Degraded": _degraded(state, granted),
         "Invalid": _invalid(state),
         "Complete": _complete(state),
+        "Measured": _measured(state),
+        "DeadlineAtRisk": _at_risk(round_, state, granted, by_deadline=True),
+        "ThroughputAtRisk": _at_risk(round_, state, granted, by_deadline=False),
     }
     known = {condition.type: condition for condition in state.job.memory.conditions}
     result = []
     for type_, (status, reason, message) in wanted.items():
         old = known.get(type_)
-        if not status and old is None and type_ not in SHOWN_ALWAYS:
+        shown = type_ in SHOWN_ALWAYS or (type_ == "Measured" and state.job.unmeasured is not None)
+        if not status and old is None and not shown:
             continue
         since = old.since if old is not None and old.status == status else round_.now
         result.append(Condition(type_, status, reason, message, since))
@@ -192,6 +203,27 @@ def _invalid(state: State) -> tuple[bool, str, str]:
     if state.blocked is not None and state.blocked.reason == "Invalid":
         return True, "InvalidSpec", state.blocked.message
     return False, "Valid", "the spec can be used"
+
+
+def _measured(state: State) -> tuple[bool, str, str]:
+    """Shown where the job says how it is measured: allocation goes on by what is known."""
+    if state.job.unmeasured is not None:
+        return False, state.job.unmeasured.reason, state.job.unmeasured.message
+    if not state.job.memory.record.points:
+        return False, "NotYet", "no rate was measured so far"
+    return True, "AsAsked", "its rate is measured"
+
+
+def _at_risk(round_: Round, state: State, granted: Grant, by_deadline: bool) -> tuple[bool, str, str]:
+    target = state.job.target
+    if target is None or (target.deadline is not None) != by_deadline:
+        return False, "NoTarget", "the job has no such target"
+    if state.finished:
+        return False, "Ended", "the job has ended"
+    risk = at_risk(state.job, granted, round_.reasons.flavors, round_.now)
+    if risk is None:
+        return False, "OnTarget", "the target is within reach"
+    return True, risk.reason, risk.message
 
 
 def _complete(state: State) -> tuple[bool, str, str]:
