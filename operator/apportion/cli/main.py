@@ -120,6 +120,22 @@ def plan(
 
 
 @cli.command()
+@FILES
+@KUBECONFIG
+@CONTEXT
+@click.option("-o", "--output", default="table", show_default=True, type=click.Choice(["table", "json", "html"]))
+def assess(files: tuple[str, ...], kubeconfig: str | None, context: str | None, output: str) -> None:
+    """Show what accelerators there are, who holds them, what gang would fit, and which job can use which.
+
+    With -o html print one page with charts that needs nothing else; charts need the extra `charts` (matplotlib).
+    """
+    from apportion.cli.assess import assess_command
+    from apportion.cli.source import Source
+
+    assess_command(Source(files, kubeconfig, context, None), output)
+
+
+@cli.command()
 @click.argument("job", metavar="tj/NAME")
 @click.option("-n", "--namespace", default="default", show_default=True)
 @FILES

@@ -35,7 +35,8 @@ class Node:
 
     flavor is None where the node carries nothing that a job could use (then `why_not` says why). `placeable` is
     False for a cordoned, not ready or vanishing node: its pods keep their room, nobody gets more of it.
-    `foreign` are the requests of pods that no TrainingJob owns.
+    `foreign` are the requests of pods that no TrainingJob owns. `broken` counts devices of the flavor's resource that
+    the node has and does not offer.
     """
 
     name: str
@@ -47,3 +48,4 @@ class Node:
     placeable: bool = True
     why_not: str = ""
     uid: str = ""
+    broken: int = 0
