@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from apportion import __version__
+from apportion.assessment.metering import Draw, draws
 from apportion.model.plan import Decision, Status
 from apportion.model.snapshot import Snapshot
 
@@ -78,6 +79,15 @@ class Metrics:
         self.failures = counter("round_failures_total", "Rounds that decided nothing.", ("reason",))
         self.last_round = gauge("last_round_timestamp_seconds", "When the last round ended.")
         self.api_errors = counter("api_errors_total", "Requests that the API server refused.", ("verb", "reason"))
+        held = ("queue", "flavor", "use")
+        self.cost_rate = gauge(
+            "cost_per_hour", "Money per hour for accelerators; use: jobs of a queue, others, idle.", held
+        )
+        self.power = gauge("power_watts", "Power of accelerators; use: jobs of a queue, others, idle.", held)
+        self.cost = counter("cost_total", "Money that accelerators cost since the start, while this process leads.", held)
+        self.energy = counter("energy_joules_total", "Energy that accelerators took since the start, while this process leads.", held)
+        self._draws: tuple[Draw, ...] = ()
+        self._metered_at: float | None = None
         self.oldest_pending = gauge("oldest_pending_seconds", "How long the oldest pending job waits.")
         build = gauge("build_info", "1, with the version of the operator.", ("version",))
         build.labels(__version__).set(1)
@@ -147,6 +157,35 @@ class Metrics:
         self.queue_share.clear()
         for queue, used in by_queue.items():
             self.queue_share.labels(queue).set(used / whole if whole else 0.0)
+
+    def meter(self, at: float, snapshot: Snapshot | None = None) -> None:
+        """Count what was held until `at` (seconds of a monotonic clock); from now on it is what the snapshot says."""
+        seconds = 0.0 if self._metered_at is None else max(0.0, at - self._metered_at)
+        self._metered_at = at
+        for draw in self._draws:
+            labels = (draw.queue, draw.flavor, draw.use)
+            if draw.per_hour is not None:
+                self.cost.labels(*labels).inc(draw.per_hour * seconds / 3600)
+            if draw.watts is not None:
+                self.energy.labels(*labels).inc(draw.watts * seconds)
+        if snapshot is not None:
+            self._hold(draws(snapshot))
+
+    def rest(self) -> None:
+        """Another replica leads, and counts."""
+        self._metered_at = None
+        self._hold(())
+
+    def _hold(self, held: tuple[Draw, ...]) -> None:
+        self._draws = held
+        self.cost_rate.clear()
+        self.power.clear()
+        for draw in held:
+            labels = (draw.queue, draw.flavor, draw.use)
+            if draw.per_hour is not None:
+                self.cost_rate.labels(*labels).set(draw.per_hour)
+            if draw.watts is not None:
+                self.power.labels(*labels).set(draw.watts)
 
     def text(self) -> bytes:
         """The exposition, as Prometheus scrapes it."""

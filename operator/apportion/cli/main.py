@@ -136,6 +136,24 @@ def assess(files: tuple[str, ...], kubeconfig: str | None, context: str | None, 
 
 
 @cli.command()
+@FILES
+@KUBECONFIG
+@CONTEXT
+@click.option("--once", is_flag=True, help="Print once and end, as with files or where the output is no terminal.")
+@click.option("--interval", default=5.0, show_default=True, type=click.FloatRange(min=1), help="Seconds between looks.")
+def top(files: tuple[str, ...], kubeconfig: str | None, context: str | None, once: bool, interval: float) -> None:
+    """Show flavors, queues and jobs with what they hold, cost and draw, and the prices; again and again.
+
+    Each look reads the whole cluster. PRICE is the value of one more accelerator in the plan as of this moment. COST/H
+    is money per hour, WATTS power, of accelerators that pods hold now; idle ones cost and draw too.
+    """
+    from apportion.cli.source import Source
+    from apportion.cli.top import top_command
+
+    top_command(Source(files, kubeconfig, context, None), once, interval)
+
+
+@cli.command()
 @click.argument("job", metavar="tj/NAME")
 @click.option("-n", "--namespace", default="default", show_default=True)
 @FILES

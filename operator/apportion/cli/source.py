@@ -49,7 +49,19 @@ def fail(message: str) -> NoReturn:
     sys.exit(2)
 
 
+class CannotRead(Exception):
+    """In one line why files or cluster cannot be read."""
+
+
 def read(source: Source) -> Read:
+    try:
+        return attempt(source)
+    except CannotRead as error:
+        fail(str(error))
+
+
+def attempt(source: Source) -> Read:
+    """As `read`, for who goes on when it fails. Raises CannotRead."""
     now = _time(source.at_time)
     if source.files:
         if source.kubeconfig or source.context:
@@ -57,7 +69,7 @@ def read(source: Source) -> Read:
         try:
             loaded = load_objects(source.files, sys.stdin)
         except InputError as error:
-            fail(error.message)
+            raise CannotRead(error.message) from None
         return _read(loaded.objects, now, dict(loaded.ignored), loaded.warnings)
     return _read(_live(source), now, {}, ())
 
@@ -82,7 +94,10 @@ def submitted(got: Read, path: str) -> list[Job]:
 
 
 def snapshot_text(source: Source) -> str:
-    return yaml.safe_dump(snapshot_document(_live(source)), sort_keys=False)
+    try:
+        return yaml.safe_dump(snapshot_document(_live(source)), sort_keys=False)
+    except CannotRead as error:
+        fail(str(error))
 
 
 def _read(objects: Iterable[Any], now: float, ignored: dict[str, int], warnings: tuple[str, ...]) -> Read:
@@ -108,7 +123,7 @@ def _live(source: Source) -> list[Any]:
     try:
         return asyncio.run(_list(source))
     except (NoConfiguration, Unreachable, Refused) as error:
-        fail(str(error))
+        raise CannotRead(str(error)) from None
 
 
 async def _list(source: Source) -> list[Any]:

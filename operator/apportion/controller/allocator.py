@@ -134,6 +134,7 @@ class Allocator:
         await self._report(snapshot, policy, decision)
         times = RoundTimes(frozen - started, decided - frozen, self.monotonic() - decided)
         self.metrics.observe(snapshot, decision, times)
+        self.metrics.meter(self.monotonic(), snapshot)
         if decision.plan.method not in policy.solver.methods[:1]:
             self.metrics.fallback(decision.plan.method)
             self._tell_why(decision.plan)

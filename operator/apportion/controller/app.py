@@ -190,6 +190,10 @@ class Operator:
             unwatched = sight.unwatched()
             for kind in kinds.WATCHED:
                 self.metrics.unwatched.labels(str(kind)).set(unwatched.get(kind, 0.0))
+            if self.allocator.leads():
+                self.metrics.meter(self.allocator.monotonic())
+            else:
+                self.metrics.rest()
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     def stuck(self) -> str:
