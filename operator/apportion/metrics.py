@@ -84,8 +84,12 @@ class Metrics:
             "cost_per_hour", "Money per hour for accelerators; use: jobs of a queue, others, idle.", held
         )
         self.power = gauge("power_watts", "Power of accelerators; use: jobs of a queue, others, idle.", held)
-        self.cost = counter("cost_total", "Money that accelerators cost since the start, while this process leads.", held)
-        self.energy = counter("energy_joules_total", "Energy that accelerators took since the start, while this process leads.", held)
+        self.cost = counter(
+            "cost_total", "Money that accelerators cost since the start, while this process leads.", held
+        )
+        self.energy = counter(
+            "energy_joules_total", "Energy that accelerators took since the start, while this process leads.", held
+        )
         self._draws: tuple[Draw, ...] = ()
         self._metered_at: float | None = None
         self.oldest_pending = gauge("oldest_pending_seconds", "How long the oldest pending job waits.")

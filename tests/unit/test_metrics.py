@@ -151,6 +151,9 @@ def test_reference_lists_every_family_with_its_labels(world: Snapshot, decision:
     metrics.failures.labels("DecisionFailed").inc()
     metrics.api_errors.labels("patch", "Conflict").inc()
     metrics.unwatched.labels("pods").set(0)
+    priced = tuple(replace(flavor, price_per_hour=1.0, watts=1.0, idle_watts=1.0) for flavor in world.flavors)
+    metrics.meter(0.0, replace(world, flavors=priced))
+    metrics.meter(1.0)
     rows = re.findall(r"^\| `(apportion_\w+)` \| (\w+) \| (.*?) \|", REFERENCE.read_text(), flags=re.M)
     listed = {name: set(re.findall(r"`(\w+)`", labels)) for name, _, labels in rows}
     exposed = {}

@@ -12,6 +12,7 @@ from apportion.api.scalars import (
     Amount,
     ByType,
     Count,
+    FewNamed,
     FlavorName,
     Generation,
     Labels,
@@ -158,6 +159,16 @@ class Solver(Wire):
     """A plan that is proved to be so close to the best, as a fraction, is good enough."""
 
 
+class Shadow(Wire):
+    """A policy that decides beside the enforcing one, from the same snapshots, and changes nothing. It differs in the
+    objective alone."""
+
+    name: FlavorName
+    """The name in metrics and recorded rounds."""
+    objective: Objective = Objective()
+    """What it maximises."""
+
+
 class AllocationPolicySpec(Wire):
     """How the cluster is divided."""
 
@@ -171,6 +182,8 @@ class AllocationPolicySpec(Wire):
     """Accelerator flavors that are added to the discovered ones, or say more about them."""
     solver: Solver = Solver()
     """How long and how exactly to solve."""
+    shadow: FewNamed[Shadow] = ()
+    """Policies that decide beside this one and change nothing: metrics and recorded rounds say what they would do."""
 
 
 class FlavorPrice(Wire):

@@ -176,6 +176,28 @@ def explain(
 
 
 @cli.command()
+@click.argument("folder", metavar="DIR")
+@click.option("--at", "at_time", metavar="TIME", help="The last round at or before this time (RFC 3339), in full.")
+@click.option(
+    "--policy",
+    metavar="POLICY",
+    help="What this policy would have decided: a rule, or a file with an AllocationPolicy.",
+)
+@click.option("--check", is_flag=True, help="Decide each round again and say whether that is the same; so does --at.")
+@click.option("-o", "--output", default="table", show_default=True, type=click.Choice(["table", "json"]))
+def replay(folder: str, **asked: Any) -> None:
+    """Show who decided what and why in recorded rounds, and what another policy would have decided.
+
+    DIR is the folder that the operator recorded to (--history-folder). POLICY is one of program, static, fifo, drf,
+    max-min and greedy, or a file. Each round is compared by itself, from the cluster as it was. The code is 1 if a
+    round does not decide the same again, and 2 if a file is no round: it is named, and the others are replayed.
+    """
+    from apportion.cli.replay import Asked, replay_command
+
+    replay_command(folder, Asked(**asked))
+
+
+@cli.command()
 @KUBECONFIG
 @CONTEXT
 @click.option("-o", "--output", default="-", show_default=True, help="The file to write, or - for standard output.")

@@ -62,7 +62,7 @@ def read(source: Source) -> Read:
 
 def attempt(source: Source) -> Read:
     """As `read`, for who goes on when it fails. Raises CannotRead."""
-    now = _time(source.at_time)
+    now = time.time() if source.at_time is None else moment("--at", source.at_time)
     if source.files:
         if source.kubeconfig or source.context:
             fail("expected either -f or --kubeconfig/--context, not both")
@@ -107,16 +107,15 @@ def _read(objects: Iterable[Any], now: float, ignored: dict[str, int], warnings:
     return Read(cluster, cluster.snapshot(now), cluster.policy(), ignored, warnings)
 
 
-def _time(text: str | None) -> float:
-    if text is None:
-        return time.time()
+def moment(option: str, text: str) -> float:
+    """The time that an option names."""
     try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        named = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
-        fail(f"--at {text!r}: expected a time like 2026-12-01T08:00:00Z")
-    if moment.tzinfo is None:
-        fail(f"--at {text!r}: expected a time zone, like the Z in 2026-12-01T08:00:00Z")
-    return moment.timestamp()
+        fail(f"{option} {text!r}: expected a time like 2026-12-01T08:00:00Z")
+    if named.tzinfo is None:
+        fail(f"{option} {text!r}: expected a time zone, like the Z in 2026-12-01T08:00:00Z")
+    return named.timestamp()
 
 
 def _live(source: Source) -> list[Any]:

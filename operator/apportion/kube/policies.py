@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from apportion.api import parse_allocation_policy, parse_queue
 from apportion.api.allocationpolicy import ChurnBudget as WireChurnBudget
+from apportion.api.allocationpolicy import Objective as WireObjective
 from apportion.api.common import LabelSelector
 from apportion.kube.raw import Raw
 from apportion.model.flavors import Flavor
-from apportion.model.policy import ChurnBudget, Mode, Objective, Policy, QueueChurn, SolverLimits, Stability
+from apportion.model.policy import ChurnBudget, Mode, Objective, Policy, QueueChurn, Shadow, SolverLimits, Stability
 from apportion.model.queues import Queue, Quota
 from apportion.model.selection import Requirement, Toleration
 
@@ -43,9 +44,7 @@ def policy_of(raw: Raw) -> Policy:
     return Policy(
         name=policy.metadata.name,
         mode=Mode(spec.mode),
-        objective=Objective(
-            float(spec.objective.exponent), float(spec.objective.admission_worth), float(spec.objective.size_exponent)
-        ),
+        objective=objective_of(spec.objective),
         stability=Stability(
             float(spec.stability.change_margin),
             float(spec.stability.expected_hold_seconds),
@@ -68,9 +67,14 @@ def policy_of(raw: Raw) -> Policy:
             for flavor in spec.flavors
         ),
         solver=SolverLimits(float(spec.solver.time_limit_seconds), float(spec.solver.gap)),
+        shadows=tuple(Shadow(shadow.name, objective_of(shadow.objective)) for shadow in spec.shadow),
         uid=policy.metadata.uid,
         generation=policy.metadata.generation,
     )
+
+
+def objective_of(spec: WireObjective) -> Objective:
+    return Objective(float(spec.exponent), float(spec.admission_worth), float(spec.size_exponent))
 
 
 def churn_budget(spec: WireChurnBudget) -> ChurnBudget:

@@ -24,6 +24,14 @@ class Objective:
 
 
 @dataclass(frozen=True)
+class Shadow:
+    """A policy that decides beside the enforcing one and changes nothing; but for the objective it is the same."""
+
+    name: str
+    objective: Objective
+
+
+@dataclass(frozen=True)
 class QueueChurn:
     """What restarts of one queue's jobs may cost; "*" is every queue that has no entry of its own, each by itself."""
 
@@ -74,5 +82,6 @@ class Policy:
     stability: Stability = Stability()
     flavors: tuple[Flavor, ...] = ()
     solver: SolverLimits = SolverLimits()
+    shadows: tuple[Shadow, ...] = ()
     uid: str = ""
     generation: int = 1
