@@ -3,6 +3,7 @@
 No per-job labels: a cluster has thousands of jobs, and series are not free.
 """
 
+import math
 from collections import Counter as Tally
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from apportion import __version__
 from apportion.assessment.metering import Draw, draws
 from apportion.model.plan import Decision, Status
+from apportion.model.rounds import ShadowResult
 from apportion.model.snapshot import Snapshot
 
 PHASES = ("snapshot", "decide", "actuate", "total")
@@ -93,6 +95,24 @@ class Metrics:
         self._draws: tuple[Draw, ...] = ()
         self._metered_at: float | None = None
         self.oldest_pending = gauge("oldest_pending_seconds", "How long the oldest pending job waits.")
+        self.recorded = counter("recorded_rounds_total", "Rounds that were written to the history.")
+        self.unrecorded = counter(
+            "unrecorded_rounds_total", "Rounds that could not be written to the history.", ("reason",)
+        )
+        shadow = ("shadow",)
+        self.shadow_value = gauge(
+            "shadow_value", "What a shadow's plan would be worth by the enforcing objective; NaN: unknown.", shadow
+        )
+        self.shadow_gap = gauge("shadow_gap_ratio", "Certified gap of a shadow's plan by its own objective.", shadow)
+        self.shadow_accelerators = gauge(
+            "shadow_accelerators", "Accelerators that a shadow would give to jobs.", ("shadow", "flavor")
+        )
+        self.shadow_jobs = gauge(
+            "shadow_jobs_differing", "Jobs to which a shadow would give something else in the end.", shadow
+        )
+        self.shadow_restarts = gauge("shadow_restarts", "Running jobs that a shadow would change now.", shadow)
+        self.shadow_failures = counter("shadow_failures_total", "Rounds for which a shadow made no plan.", shadow)
+        self.shadow_skipped = counter("shadow_skipped_total", "Rounds that came too fast for shadows.")
         build = gauge("build_info", "1, with the version of the operator.", ("version",))
         build.labels(__version__).set(1)
 
@@ -161,6 +181,27 @@ class Metrics:
         self.queue_share.clear()
         for queue, used in by_queue.items():
             self.queue_share.labels(queue).set(used / whole if whole else 0.0)
+
+    def observe_shadows(self, results: tuple[ShadowResult, ...]) -> None:
+        """Take in what the shadows of one round would do; a shadow that failed has no series but its failures."""
+        self.no_shadows()
+        for one in (result.comparison for result in results):
+            if one.failure:
+                self.shadow_failures.labels(one.name).inc()
+                continue
+            self.shadow_value.labels(one.name).set(math.nan if one.value is None else one.value)
+            self.shadow_gap.labels(one.name).set(one.gap)
+            self.shadow_jobs.labels(one.name).set(len(one.differences))
+            self.shadow_restarts.labels(one.name).set(one.restarts)
+            for flavor, count in one.accelerators:
+                self.shadow_accelerators.labels(one.name, flavor).set(count)
+
+    def no_shadows(self) -> None:
+        """What was said of them holds no more."""
+        for gauge in (
+            self.shadow_value, self.shadow_gap, self.shadow_accelerators, self.shadow_jobs, self.shadow_restarts
+        ):  # fmt: skip
+            gauge.clear()
 
     def meter(self, at: float, snapshot: Snapshot | None = None) -> None:
         """Count what was held until `at` (seconds of a monotonic clock); from now on it is what the snapshot says."""

@@ -11,10 +11,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from apportion import __version__
 from apportion.metrics import Metrics, RoundTimes
 from apportion.model.plan import Decision, Price
-from apportion.model.policy import Policy
+from apportion.model.policy import Objective, Policy, Shadow
 from apportion.model.snapshot import Snapshot
 from apportion.optimizer import kept
 from apportion.planner import decide
+from apportion.planner.shadow import shadowed
 from builders import NOW, job, node, queue, quota, running, snapshot
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
@@ -154,6 +155,10 @@ def test_reference_lists_every_family_with_its_labels(world: Snapshot, decision:
     priced = tuple(replace(flavor, price_per_hour=1.0, watts=1.0, idle_watts=1.0) for flavor in world.flavors)
     metrics.meter(0.0, replace(world, flavors=priced))
     metrics.meter(1.0)
+    metrics.unrecorded.labels("Disk").inc()
+    linear = replace(Policy(), shadows=(Shadow("linear", Objective(1.0)),))
+    metrics.observe_shadows(shadowed(world, linear))
+    metrics.shadow_failures.labels("linear").inc()
     rows = re.findall(r"^\| `(apportion_\w+)` \| (\w+) \| (.*?) \|", REFERENCE.read_text(), flags=re.M)
     listed = {name: set(re.findall(r"`(\w+)`", labels)) for name, _, labels in rows}
     exposed = {}

@@ -48,7 +48,7 @@ def write_round(folder: Path, round_: Round, most_bytes: int) -> Path:
     part = folder / f".{path.name}.part"
     try:
         with part.open("xb") as raw:
-            with gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=LEVEL, mtime=0) as sink:
+            with gzip.GzipFile("", "wb", LEVEL, raw, mtime=0) as sink:
                 for piece in pieces(round_):
                     sink.write(piece.encode())
             raw.flush()
@@ -173,4 +173,7 @@ def _document(path: Path) -> dict[str, Any]:
 
 def _unpacked(file: IO[bytes]) -> bytes:
     with gzip.GzipFile(fileobj=file) as unpacked:
-        return unpacked.read(MOST_BYTES + 1)
+        data = unpacked.read(MOST_BYTES + 1)
+    if not data:
+        raise EOFError
+    return data

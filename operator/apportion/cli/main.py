@@ -46,6 +46,10 @@ def version() -> None:
 @click.option("--host", default=Settings.host, show_default=True, help="Where metrics and probes are served.")
 @click.option("--port", default=Settings.port, show_default=True, type=click.IntRange(0, 65535))
 @click.option("--audit-seconds", default=Settings.audit_seconds, show_default=True, type=click.FloatRange(min=1))
+@click.option("--history-folder", default=Settings.history_folder)
+@click.option(
+    "--history-mebibytes", default=Settings.history_mebibytes, show_default=True, type=click.IntRange(1, 1_048_576)
+)
 @click.option("--log-format", default="json", show_default=True, type=click.Choice(["json", "text"]))
 def run(log_format: str, **settings: object) -> None:
     """Run the operator against the cluster that the kubeconfig or the ServiceAccount names."""

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import click
 
@@ -64,4 +65,4 @@ def other_policy(text: str) -> Other:
         fail(f"--policy {text}: expected one AllocationPolicy, found {len(policies)}")
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
-    return Other(text, solve, policy_of(policies[0]))
+    return Other(Path(text).name, solve, policy_of(policies[0]))

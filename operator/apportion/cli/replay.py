@@ -155,7 +155,7 @@ def _value(value: float | None) -> str:
 
 
 def _print_all(replayed: list[Replayed], name: str) -> None:
-    heads = ROUNDS
+    heads: tuple[str, ...] = ROUNDS
     if any(one.same is not None for one in replayed):
         heads += ("AGAIN",)
     if name:

@@ -8,10 +8,12 @@ import secrets
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 from apportion.config import Settings
 from apportion.controller.allocator import Allocator
 from apportion.controller.probes import Probes
+from apportion.controller.recorder import Recorder
 from apportion.controller.rehearsal import rehearse
 from apportion.controller.watches import watch
 from apportion.kube import kinds
@@ -19,6 +21,7 @@ from apportion.kube.client import Api, NoConfiguration, Refused, Unreachable, co
 from apportion.kube.lease import Election
 from apportion.kube.preflight import problems
 from apportion.metrics import Metrics
+from apportion.model.rounds import Round
 
 log = logging.getLogger("apportion")
 
@@ -39,6 +42,12 @@ class Operator:
         self.metrics = Metrics()
         self.probes = Probes(self.metrics, self.stuck, self.unready)
         self.problem = "starting"
+        self.identity = settings.identity or f"{socket.gethostname()}-{secrets.token_hex(4)}"
+        self.recorder = (
+            Recorder(Path(settings.history_folder), settings.history_mebibytes * 2**20, self.metrics)
+            if settings.history_folder
+            else None
+        )
         self.election: Election | None = None
         self.allocator: Allocator | None = None
 
@@ -57,13 +66,21 @@ class Operator:
             with contextlib.suppress(asyncio.CancelledError):
                 await work
             await self.probes.stop()
+            if self.recorder is not None:
+                await asyncio.to_thread(self.recorder.close)
+
+    def _record(self, round_: Round) -> None:
+        if self.recorder is not None:
+            self.recorder.record(round_)
 
     async def _work(self) -> None:
         rehearsed = asyncio.create_task(asyncio.to_thread(rehearse))
         async with await self._connected() as api:
             await self._checked(api)
             leads = self._elected(api)
-            self.allocator = Allocator(api, self.settings, self.metrics, leads)
+            self.allocator = Allocator(
+                api, self.settings, self.metrics, leads, identity=self.identity, told=self._record
+            )
             self.metrics.leader.set_function(leads)
             await self._listed(self.allocator)
             await rehearsed
@@ -74,6 +91,7 @@ class Operator:
                     tasks.create_task(self._again("rounds", self.allocator.rounds))
                     tasks.create_task(self._again("audit", self._audits))
                     tasks.create_task(self._again("events", self.allocator.events.run))
+                    tasks.create_task(self._again("shadows", self.allocator.shadows.run))
                     tasks.create_task(self._heartbeat())
                     if self.election is not None:
                         tasks.create_task(self._again("election", self._elections))
@@ -124,9 +142,8 @@ class Operator:
     def _elected(self, api: Api) -> Callable[[], bool]:
         if not self.settings.leader_election:
             return lambda: True
-        identity = self.settings.identity or f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self.election = Election(
-            api, self.settings.namespace, self.settings.lease_name, identity, self.settings.lease_seconds
+            api, self.settings.namespace, self.settings.lease_name, self.identity, self.settings.lease_seconds
         )
         return self.election.leads
 
