@@ -36,9 +36,10 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def test_names_in_order_are_rounds_in_order(tmp_path: Path) -> None:
-    for now in (NOW + 100.5, NOW, NOW + 100.25):
+    times = [NOW + index / 8 for index in range(8)]
+    for now in reversed(times):
         write_round(tmp_path / "new", a_round(now), PLENTY)
-    assert [read_round(path).snapshot.now for path in round_files(tmp_path / "new")] == [NOW, NOW + 100.25, NOW + 100.5]
+    assert [read_round(path).snapshot.now for path in round_files(tmp_path / "new")] == times
 
 
 def test_the_oldest_make_room_for_the_newest(tmp_path: Path) -> None:
@@ -109,6 +110,18 @@ REFUSED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "a number that is none": (
         lambda good: document(good, lambda raw: raw["policy"]["objective"].update(exponent="much")),
         'policy.objective.exponent: expected a number, not "much"',
+    ),
+    "a count that is none": (
+        lambda good: document(good, lambda raw: raw["snapshot"]["jobs"][0].update(steps=[1, True])),
+        "snapshot.jobs[0].steps[1]: expected an integer, not true",
+    ),
+    "a curve of no kind": (
+        lambda good: document(good, lambda raw: raw["snapshot"]["jobs"][0].update(curve={"Usl": {}, "Points": {}})),
+        "snapshot.jobs[0].curve: expected one of Usl, Points",
+    ),
+    "a name with one part": (
+        lambda good: document(good, lambda raw: raw["snapshot"]["jobs"][0].update(key=["team"])),
+        "snapshot.jobs[0].key: expected 2 values, not 1",
     ),
     "a mode that is none": (
         lambda good: document(good, lambda raw: raw["policy"].update(mode="Guess")),

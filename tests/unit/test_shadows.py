@@ -7,10 +7,13 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from apportion.baselines import static
+from apportion.controller import shadows as module
 from apportion.controller.shadows import Shadows
 from apportion.metrics import Metrics
 from apportion.model.curves import Usl
@@ -25,7 +28,7 @@ from apportion.planner.shadow import compared, shadowed
 from builders import job, nodes, running, snapshot
 from integration.waiting import until
 from property.brute_force import job_value
-from property.test_optimizer import snapshots
+from property.test_decide import worlds
 
 LINEAR = Shadow("linear", Objective(exponent=1.0))
 SAME = Shadow("same", Objective())
@@ -38,10 +41,11 @@ POLICY = Policy(
 
 @pytest.fixture(scope="module")
 def world() -> Snapshot:
-    """8 GPUs. One job scales as its replicas, the other hardly: for throughput alone the first gets all it can."""
-    first = running(job("first", 1, 7, curve=Usl(1.0, 0.0)), {"h100-0": 4})
-    second = running(job("second", 1, 7, curve=Usl(1.0, 0.5)), {"h100-0": 4})
-    return snapshot(first, second, on=nodes(1))
+    """16 GPUs, 2 a replica. One job scales as its replicas, the other hardly: for throughput alone the first gets all
+    it can. A third one waits for its single replica."""
+    first = running(job("first", 1, 7, 2, curve=Usl(1.0, 0.0)), {"h100-0": 4})
+    second = running(job("second", 1, 7, 2, curve=Usl(1.0, 0.5)), {"h100-1": 4})
+    return snapshot(first, second, job("third", 1, 1, 2), on=nodes(2))
 
 
 def test_the_same_objective_does_the_same_and_another_is_measured_by_the_enforcing_one(world: Snapshot) -> None:
@@ -52,25 +56,21 @@ def test_the_same_objective_does_the_same_and_another_is_measured_by_the_enforci
     assert same.value == pytest.approx(decision.plan.objective)
     first, second = JobKey("team", "first"), JobKey("team", "second")
     assert linear.differences == (
-        Difference(first, enforced[first], Grant("h100", 7)),
+        Difference(first, enforced[first], Grant("h100", 6)),
         Difference(second, enforced[second], Grant("h100", 1)),
     )
-    assert linear.accelerators == (("h100", 8),)
+    assert linear.accelerators == (("h100", 16),)
     assert linear.restarts == 2
     assert linear.value is not None
     assert linear.value < decision.plan.objective
 
 
 @settings(max_examples=40, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
-@given(world=snapshots(flavors=2))
+@given(world=worlds())
 def test_the_value_of_another_plan_is_what_the_brute_force_judge_says(world: Snapshot) -> None:
     """The difference of both plans, job by job, by a value function that shares no code with the optimizer's."""
     found = wanted(world, POLICY)
-    (result,) = shadowed(world, replace(POLICY, shadows=(LINEAR,)))
-    other = result.comparison
-    assert not other.failure
-    if other.value is None:
-        return
+    other = compared("static", POLICY, found, partial(decide, world, POLICY, static))
     jobs = {one.key: one for one in found.snapshot.jobs}
     flavors = {flavor.name: flavor for flavor in world.flavors}
 
@@ -81,6 +81,13 @@ def test_the_value_of_another_plan_is_what_the_brute_force_judge_says(world: Sna
 
     gained = sum(worth(d.key, d.other) - worth(d.key, d.enforced) for d in other.differences)
     assert other.value == pytest.approx(found.plan.objective - found.plan.moves_cost + gained)
+
+
+def test_what_fewest_moves_gave_up_is_no_part_of_the_value(world: Snapshot) -> None:
+    found = wanted(world, POLICY)
+    stayed = replace(found, plan=replace(found.plan, moves_cost=0.25))
+    itself = compared("itself", POLICY, stayed, partial(decide, world, POLICY))
+    assert itself.value == pytest.approx(found.plan.objective - 0.25)
 
 
 def test_a_shadow_that_fails_says_why_and_harms_no_other(world: Snapshot) -> None:
@@ -111,7 +118,7 @@ def test_metrics_say_what_each_shadow_would_do_and_forget_it(world: Snapshot) ->
         ("value", "linear"): linear.value,
         ("jobs_differing", "linear"): 2,
         ("restarts", "linear"): 2,
-        ("accelerators", "linear/h100"): 8,
+        ("accelerators", "linear/h100"): 16,
         ("gap_ratio", "same"): results[1].comparison.gap,
         ("jobs_differing", "same"): 0,
         ("skipped_total", ""): 0,
@@ -187,6 +194,26 @@ async def test_a_process_that_dies_costs_one_rounds_shadows(world: Snapshot) -> 
     assert told[2].shadows == told[0].shadows
     found = {(name, labels): value for name, labels, value in series(metrics)}
     assert (found["failures_total", "linear"], found["failures_total", "same"]) == (1, 1)
+
+
+async def test_a_process_that_is_too_slow_is_not_waited_for(world: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Round] = []
+    async with deciding(Metrics(), told) as shadows:
+        shadows.offer(a_round(world, 1))
+        await until(lambda: len(told) == 1, "the shadows have decided")
+        slow = shadows._process
+        assert slow is not None
+        os.kill(slow.pid, signal.SIGSTOP)
+        with monkeypatch.context() as patched:
+            patched.setattr(module, "PATIENCE_SECONDS", 0.1)
+            hurried = replace(POLICY, solver=SolverLimits(time_limit_seconds=0.0))
+            shadows.offer(replace(a_round(world, 2), policy=hurried))
+            await until(lambda: len(told) == 2, "the round is told")
+        shadows.offer(a_round(world, 3))
+        await until(lambda: len(told) == 3, "a new process decides")
+    assert slow.returncode is not None
+    assert [result.comparison.failure for result in told[1].shadows] == ["TimeoutError: "] * 2
+    assert told[2].shadows == told[0].shadows
 
 
 async def test_the_process_ends_with_the_task_and_rounds_that_wait_are_told(world: Snapshot) -> None:
