@@ -14,6 +14,9 @@ from apportion.planner.shadow import shadowed
 from integration.cluster import Cluster, cordon, operating
 from integration.manifests import GPU
 
+# Shadows run at a lower priority: where others use the machine they take their time.
+LONG = 60
+
 
 def rounds(folder: Path) -> list[Round]:
     return [read_round(path) for path in round_files(folder)]
@@ -50,7 +53,7 @@ async def test_every_recorded_round_decides_the_same_again(own_cluster: Cluster,
             series = await operator.metrics()
             return 'apportion_shadow_value{shadow="linear"}' in series and series["apportion_recorded_rounds_total"] > 3
 
-        await cluster.until(shadow_is_measured, "shadows are measured and rounds recorded")
+        await cluster.until(shadow_is_measured, "shadows are measured and rounds recorded", LONG)
         series = await operator.metrics()
     found = rounds(folder)
     assert len(found) >= series["apportion_recorded_rounds_total"]
@@ -97,14 +100,16 @@ async def test_a_shadow_that_cannot_run_harms_nothing(own_cluster: Cluster, tmp_
         await cluster.submit("first", (1, 2))
         await cluster.expect("first", phase="Running", granted=2)
         for name in ("second", "third"):
-            await cluster.until(lambda: operator.kill_children(b"apportion.planner.beside"), "its process is killed")
+            await cluster.until(
+                lambda: operator.kill_children(b"apportion.planner.beside"), "its process is killed", LONG
+            )
             await cluster.submit(name, (1, 2))
             await cluster.expect(name, phase="Running", granted=2)
 
         async def failed() -> bool:
             return (await operator.metrics()).get('apportion_shadow_failures_total{shadow="linear"}', 0.0) >= 1
 
-        await cluster.until(failed, "its failure is counted")
+        await cluster.until(failed, "its failure is counted", LONG)
     assert len(rounds(folder)) >= 3
 
 

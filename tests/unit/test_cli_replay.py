@@ -207,3 +207,18 @@ def test_a_shadow_that_failed_is_told(tmp_path: Path) -> None:
     write_round(tmp_path / "history", replace(round_, shadows=(failed,)), PLENTY)
     done = ran(str(tmp_path / "history"), "--at", at(0))
     assert "linear: no plan: TimeoutError" in done.stdout
+
+
+def names(value: object) -> set[str]:
+    """Every field name; those of a decision have a page of their own, and accelerators are by flavor."""
+    if isinstance(value, dict):
+        apart = {"decision", "accelerators"}
+        return {name for key, inner in value.items() for name in {key, *(() if key in apart else names(inner))}}
+    return {name for item in value for name in names(item)} if isinstance(value, list) else set()
+
+
+def test_the_documentation_names_every_field(folder: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "ab.md").read_text(encoding="utf-8")
+    found = names(document(folder, "--at", at(0), "--policy", "static"))
+    assert {"differences", "changed", "decision"} <= found
+    assert not {name for name in found if f"`{name}`" not in page and f"`{name}[]`" not in page}

@@ -30,6 +30,8 @@ from integration.waiting import until
 from property.brute_force import job_value
 from property.test_decide import worlds
 
+# They run at a lower priority: where others use the machine they take their time.
+LONG = 60
 LINEAR = Shadow("linear", Objective(exponent=1.0))
 SAME = Shadow("same", Objective())
 POLICY = Policy(
@@ -156,7 +158,7 @@ async def test_a_round_is_told_with_its_shadows_and_without_where_there_are_none
         assert [round_.shadows for round_ in told] == [()]
         shadows.offer(a_round(world))
         assert len(told) == 1, "a shadow is not waited for"
-        await until(lambda: len(told) == 2, "the shadows have decided")
+        await until(lambda: len(told) == 2, "the shadows have decided", LONG)
     assert told[1].shadows == shadowed(world, POLICY)
 
 
@@ -166,7 +168,7 @@ async def test_only_the_newest_round_waits_for_its_shadows_and_every_round_is_to
     async with deciding(metrics, told) as shadows:
         for number in range(4):
             shadows.offer(a_round(world, number))
-        await until(lambda: len(told) == 4, "all are told")
+        await until(lambda: len(told) == 4, "all are told", LONG)
     assert [(round_.decision.round, bool(round_.shadows)) for round_ in told] == [
         (0, False), (1, False), (2, False), (3, True)
     ]  # fmt: skip
@@ -178,16 +180,16 @@ async def test_a_process_that_dies_costs_one_rounds_shadows(world: Snapshot) -> 
     metrics = Metrics()
     async with deciding(metrics, told) as shadows:
         shadows.offer(a_round(world, 1))
-        await until(lambda: len(told) == 1, "the shadows have decided")
+        await until(lambda: len(told) == 1, "the shadows have decided", LONG)
         process = shadows._process
         assert process is not None
         os.kill(process.pid, signal.SIGSTOP)
         shadows.offer(a_round(world, 2))
-        await until(lambda: shadows._waiting is None, "the round is on its way")
+        await until(lambda: shadows._waiting is None, "the round is on its way", LONG)
         os.kill(process.pid, signal.SIGKILL)
-        await until(lambda: len(told) == 2, "the round is told")
+        await until(lambda: len(told) == 2, "the round is told", LONG)
         shadows.offer(a_round(world, 3))
-        await until(lambda: len(told) == 3, "a new process decides")
+        await until(lambda: len(told) == 3, "a new process decides", LONG)
     failures = [result.comparison.failure for result in told[1].shadows]
     assert len(failures) == 2
     assert all(failures)
@@ -200,7 +202,7 @@ async def test_a_process_that_is_too_slow_is_not_waited_for(world: Snapshot, mon
     told: list[Round] = []
     async with deciding(Metrics(), told) as shadows:
         shadows.offer(a_round(world, 1))
-        await until(lambda: len(told) == 1, "the shadows have decided")
+        await until(lambda: len(told) == 1, "the shadows have decided", LONG)
         slow = shadows._process
         assert slow is not None
         os.kill(slow.pid, signal.SIGSTOP)
@@ -208,9 +210,9 @@ async def test_a_process_that_is_too_slow_is_not_waited_for(world: Snapshot, mon
             patched.setattr(module, "PATIENCE_SECONDS", 0.1)
             hurried = replace(POLICY, solver=SolverLimits(time_limit_seconds=0.0))
             shadows.offer(replace(a_round(world, 2), policy=hurried))
-            await until(lambda: len(told) == 2, "the round is told")
+            await until(lambda: len(told) == 2, "the round is told", LONG)
         shadows.offer(a_round(world, 3))
-        await until(lambda: len(told) == 3, "a new process decides")
+        await until(lambda: len(told) == 3, "a new process decides", LONG)
     assert slow.returncode is not None
     assert [result.comparison.failure for result in told[1].shadows] == ["TimeoutError: "] * 2
     assert told[2].shadows == told[0].shadows
@@ -220,7 +222,7 @@ async def test_the_process_ends_with_the_task_and_rounds_that_wait_are_told(worl
     told: list[Round] = []
     async with deciding(Metrics(), told) as shadows:
         shadows.offer(a_round(world, 1))
-        await until(lambda: shadows._process is not None, "it started")
+        await until(lambda: shadows._process is not None, "it started", LONG)
         process = shadows._process
         shadows.offer(a_round(world, 2))
     assert process is not None

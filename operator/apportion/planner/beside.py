@@ -16,7 +16,7 @@ from apportion.model.snapshot import Snapshot
 from apportion.planner.shadow import shadowed
 
 HEADER = struct.Struct("!Q")
-NICENESS = 10
+NICENESS = 5
 
 
 def framed(value: object) -> bytes:
