@@ -53,11 +53,11 @@ class Operator:
         """Its solver processes."""
         return self.children(SOLVER)
 
-    def kill_children(self, part: bytes) -> list[int]:
-        """kill -9 for those of its processes whose command line has this part; which they were."""
+    def signal_children(self, part: bytes, number: signal.Signals) -> list[int]:
+        """To those of its processes whose command line has this part; which they were."""
         found = self.children(part)
         for pid in found:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
         return found
 
     def children(self, part: bytes) -> list[int]:

@@ -1,6 +1,7 @@
 """Recorded rounds and shadow policies of a real operator: what it wrote decides the same, and no disk disturbs it."""
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from integration.manifests import GPU
 
 # Shadows run at a lower priority: where others use the machine they take their time.
 LONG = 60
+BESIDE = b"apportion.planner.beside"
 
 
 def rounds(folder: Path) -> list[Round]:
@@ -100,9 +102,7 @@ async def test_a_shadow_that_cannot_run_harms_nothing(own_cluster: Cluster, tmp_
         await cluster.submit("first", (1, 2))
         await cluster.expect("first", phase="Running", granted=2)
         for name in ("second", "third"):
-            await cluster.until(
-                lambda: operator.kill_children(b"apportion.planner.beside"), "its process is killed", LONG
-            )
+            await cluster.until(lambda: operator.signal_children(BESIDE, signal.SIGKILL), "its process is killed", LONG)
             await cluster.submit(name, (1, 2))
             await cluster.expect(name, phase="Running", granted=2)
 
@@ -111,6 +111,21 @@ async def test_a_shadow_that_cannot_run_harms_nothing(own_cluster: Cluster, tmp_
 
         await cluster.until(failed, "its failure is counted", LONG)
     assert len(rounds(folder)) >= 3
+
+
+async def test_a_round_that_waits_for_its_shadows_when_the_operator_ends_is_recorded(
+    own_cluster: Cluster, tmp_path: Path
+) -> None:
+    cluster, folder = own_cluster, tmp_path / "history"
+    await with_shadow(cluster)
+    await cluster.nodes(1, gpus=8)
+    async with operating(cluster, "--history-folder", str(folder)) as operator:
+        await cluster.until(lambda: operator.signal_children(BESIDE, signal.SIGSTOP), "it hangs", LONG)
+        await cluster.submit("first", (1, 2))
+        await cluster.expect("first", phase="Running", granted=2)
+    last = rounds(folder)[-1]
+    assert [outcome.granted.replicas for outcome in last.decision.outcomes] == [2]
+    assert last.shadows == ()
 
 
 async def test_money_and_energy_add_up_between_rounds(own_cluster: Cluster) -> None:

@@ -101,6 +101,11 @@ def test_a_rule_is_set_beside_what_was_decided(folder: str) -> None:
     assert {row["name"]: row["other"]["replicas"] for row in one["policy"]["differences"]} == wanted
     assert one["policy"]["accelerators"] == {"h100": 3}
     assert one["policy"]["value"] < one["objective"]
+    whole = ran(folder, "--at", at(60), "--policy", "static").stdout.splitlines()
+    # The job itself, before, granted, planned, the shadow's, the rule's.
+    second = next(line.split() for line in whole if line.startswith("team/second"))
+    assert second[:2] == ["team/second", "-"]
+    assert second[-1 - len(round_.decision.outcomes[1].message.split()) - 2 :][:2] == ["1", "h100"]
     rows = [line.split() for line in ran(folder, "--policy", "STATIC").stdout.splitlines()]
     assert rows[0][-7:] == ["VALUE", "OF", "static", "JOBS", "THAT", "DIFFER", "RESTARTS"]
     assert {row[-2] for row in rows[1:]} == {str(len(wanted))}
