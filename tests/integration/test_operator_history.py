@@ -123,6 +123,9 @@ async def test_a_round_that_waits_for_its_shadows_when_the_operator_ends_is_reco
         await cluster.until(lambda: operator.signal_children(BESIDE, signal.SIGSTOP), "it hangs", LONG)
         await cluster.submit("first", (1, 2))
         await cluster.expect("first", phase="Running", granted=2)
+        await cluster.calm()
+        decided = (await operator.metrics())['apportion_round_duration_seconds_count{phase="total"}']
+    assert len(rounds(folder)) == decided
     last = rounds(folder)[-1]
     assert [outcome.granted.replicas for outcome in last.decision.outcomes] == [2]
     assert last.shadows == ()

@@ -1,5 +1,6 @@
 """The recorder in front of disks that are full, gone or slow."""
 
+import asyncio
 import logging
 import threading
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from apportion.api.history import read_round, round_files
+from apportion.config import Settings
 from apportion.controller import recorder as module
+from apportion.controller.app import Operator
 from apportion.controller.recorder import MOST_WAITING, Recorder
 from apportion.metrics import Metrics
 from apportion.model.rounds import Round
@@ -116,3 +119,13 @@ def test_a_round_that_cannot_be_written_at_all_does_not_end_the_recorder(tmp_pat
     recorder.close()
     assert counted(metrics) == (1, {"Failed": 1})
     assert len(list(tmp_path.iterdir())) == 1
+
+
+async def test_the_operator_ends_after_what_it_has_to_record(tmp_path: Path) -> None:
+    stop = asyncio.Event()
+    operator = Operator(Settings(kubeconfig="/nowhere", port=0, history_folder=str(tmp_path)), stop)
+    for index in range(MOST_WAITING):
+        operator._record(a_round(NOW + index))
+    stop.set()
+    await operator.run()
+    assert len(round_files(tmp_path)) == MOST_WAITING
