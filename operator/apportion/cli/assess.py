@@ -22,8 +22,8 @@ def assess_command(source: Source, output: str) -> None:
     if output == "json":
         click.echo(json.dumps(assessment_document(found, warnings), indent=2, allow_nan=False))
     elif output == "html":
-        from apportion.cli.charts import NoCharts
         from apportion.cli.page import assessment_page
+        from apportion.cli.svg import NoCharts
 
         try:
             click.echo(assessment_page(found, warnings, got.snapshot.now), nl=False)

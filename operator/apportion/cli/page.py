@@ -16,7 +16,7 @@ from apportion.cli.assess import (
     job_rows,
     state_lines,
 )
-from apportion.cli.charts import Bars, stacked
+from apportion.cli.svg import Bars, stacked
 
 STYLE = """
 body { font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 72em; padding: 0 1em; color: #222; }

@@ -1,4 +1,4 @@
-"""Charts as SVG to stand inside a page. matplotlib is in the extra `charts`: it is imported when a chart is drawn."""
+"""Bars as SVG to stand inside a page. matplotlib is in the extra `charts`: it is imported when a chart is drawn."""
 
 import io
 import re
