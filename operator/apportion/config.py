@@ -53,3 +53,10 @@ class Settings:
 
     stale_seconds: float = 150.0
     """Where neither watches nor LISTs have told for so long what became of the cluster, nothing is decided."""
+
+    history_folder: str = ""
+    """Where every round is recorded (snapshot, policy, decision), for `apportion replay`. Empty: nowhere. The chart
+    names a volume; a process that somebody starts by hand fills no disk unasked."""
+
+    history_mebibytes: int = 256
+    """Most that all recorded rounds together may take; the oldest go first. A round of 2,500 jobs takes about 0.15."""

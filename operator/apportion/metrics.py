@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from apportion import __version__
+from apportion.assessment.metering import Draw, draws
 from apportion.model.caps import Kind
 from apportion.model.plan import Decision, Status
+from apportion.model.rounds import ShadowResult
 from apportion.model.snapshot import Snapshot
 
 PHASES = ("snapshot", "decide", "actuate", "total")
@@ -101,7 +103,38 @@ class Metrics:
         self.failures = counter("round_failures_total", "Rounds that decided nothing.", ("reason",))
         self.last_round = gauge("last_round_timestamp_seconds", "When the last round ended.")
         self.api_errors = counter("api_errors_total", "Requests that the API server refused.", ("verb", "reason"))
+        held = ("queue", "flavor", "use")
+        self.cost_rate = gauge(
+            "cost_per_hour", "Money per hour for accelerators; use: jobs of a queue, others, idle.", held
+        )
+        self.power = gauge("power_watts", "Power of accelerators; use: jobs of a queue, others, idle.", held)
+        self.cost = counter(
+            "cost_total", "Money that accelerators cost since the start, while this process leads.", held
+        )
+        self.energy = counter(
+            "energy_joules_total", "Energy that accelerators took since the start, while this process leads.", held
+        )
+        self._draws: tuple[Draw, ...] = ()
+        self._metered_at: float | None = None
         self.oldest_pending = gauge("oldest_pending_seconds", "How long the oldest pending job waits.")
+        self.recorded = counter("recorded_rounds_total", "Rounds that were written to the history.")
+        self.unrecorded = counter(
+            "unrecorded_rounds_total", "Rounds that could not be written to the history.", ("reason",)
+        )
+        shadow = ("shadow",)
+        self.shadow_value = gauge(
+            "shadow_value", "What a shadow's plan would be worth by the enforcing objective; NaN: unknown.", shadow
+        )
+        self.shadow_gap = gauge("shadow_gap_ratio", "Certified gap of a shadow's plan by its own objective.", shadow)
+        self.shadow_accelerators = gauge(
+            "shadow_accelerators", "Accelerators that a shadow would give to jobs.", ("shadow", "flavor")
+        )
+        self.shadow_jobs = gauge(
+            "shadow_jobs_differing", "Jobs to which a shadow would give something else in the end.", shadow
+        )
+        self.shadow_restarts = gauge("shadow_restarts", "Running jobs that a shadow would change now.", shadow)
+        self.shadow_failures = counter("shadow_failures_total", "Rounds for which a shadow made no plan.", shadow)
+        self.shadow_skipped = counter("shadow_skipped_total", "Rounds that came too fast for shadows.")
         build = gauge("build_info", "1, with the version of the operator.", ("version",))
         build.labels(__version__).set(1)
 
@@ -188,6 +221,56 @@ class Metrics:
         for queue, share in decision.fairness.dominant_shares:
             self.dominant_share.labels(queue).set(share)
         self.jain.set(math.nan if decision.fairness.jain is None else decision.fairness.jain)
+
+    def observe_shadows(self, results: tuple[ShadowResult, ...]) -> None:
+        """Take in what the shadows of one round would do; a shadow that failed has no series but its failures."""
+        self.no_shadows()
+        for one in (result.comparison for result in results):
+            if one.failure:
+                self.shadow_failures.labels(one.name).inc()
+                continue
+            self.shadow_value.labels(one.name).set(math.nan if one.value is None else one.value)
+            self.shadow_gap.labels(one.name).set(one.gap)
+            self.shadow_jobs.labels(one.name).set(len(one.differences))
+            self.shadow_restarts.labels(one.name).set(one.restarts)
+            for flavor, count in one.accelerators:
+                self.shadow_accelerators.labels(one.name, flavor).set(count)
+
+    def no_shadows(self) -> None:
+        """What was said of them holds no more."""
+        for gauge in (
+            self.shadow_value, self.shadow_gap, self.shadow_accelerators, self.shadow_jobs, self.shadow_restarts
+        ):  # fmt: skip
+            gauge.clear()
+
+    def meter(self, at: float, snapshot: Snapshot | None = None) -> None:
+        """Count what was held until `at` (seconds of a monotonic clock); from now on it is what the snapshot says."""
+        seconds = 0.0 if self._metered_at is None else max(0.0, at - self._metered_at)
+        self._metered_at = at
+        for draw in self._draws:
+            labels = (draw.queue, draw.flavor, draw.use)
+            if draw.per_hour is not None:
+                self.cost.labels(*labels).inc(draw.per_hour * seconds / 3600)
+            if draw.watts is not None:
+                self.energy.labels(*labels).inc(draw.watts * seconds)
+        if snapshot is not None:
+            self._hold(draws(snapshot))
+
+    def rest(self) -> None:
+        """Another replica leads, and counts."""
+        self._metered_at = None
+        self._hold(())
+
+    def _hold(self, held: tuple[Draw, ...]) -> None:
+        self._draws = held
+        self.cost_rate.clear()
+        self.power.clear()
+        for draw in held:
+            labels = (draw.queue, draw.flavor, draw.use)
+            if draw.per_hour is not None:
+                self.cost_rate.labels(*labels).set(draw.per_hour)
+            if draw.watts is not None:
+                self.power.labels(*labels).set(draw.watts)
 
     def text(self) -> bytes:
         """The exposition, as Prometheus scrapes it."""

@@ -25,7 +25,20 @@ from integration.plane import ControlPlane
 PINS = Path(__file__).parents[2] / "requirements-dev.txt"
 BASE_LIBRARIES = {"libc", "libdl", "libgcc_s", "libm", "libpthread", "librt", "libstdc++", "libz", "ld-linux-x86-64"}
 """Of Debian's libc6, libgcc-s1, libstdc++6 and zlib1g: dpkg and apt need them, so every Debian image has them."""
-PLACES = ("/", "/opt/apportion", "/etc", "/usr", "/usr/local", "/root", "/home", "/var/tmp", "/run", "/dev", "/tmp")
+PLACES = (
+    "/",
+    "/opt/apportion",
+    "/etc",
+    "/usr",
+    "/usr/local",
+    "/root",
+    "/home",
+    "/var/tmp",
+    "/run",
+    "/dev",
+    "/tmp",
+    "/history",
+)
 TRY_TO_WRITE = """
 import os, sys
 for place in sys.argv[1:]:
@@ -81,7 +94,7 @@ def test_it_runs_as_the_charts_user_without_rights(image: Image) -> None:
 
 def test_only_the_charts_volumes_can_be_written(image: Image, tmp_path: Path) -> None:
     assert output(image, [], "python", "-c", TRY_TO_WRITE, *PLACES).split() == []
-    assert output(image, volumes(tmp_path), "python", "-c", TRY_TO_WRITE, *PLACES).split() == ["/tmp"]
+    assert output(image, volumes(tmp_path), "python", "-c", TRY_TO_WRITE, *PLACES).split() == ["/tmp", "/history"]
     assert [path.name for path in (tmp_path / "tmp").iterdir()] == ["written"]
 
 

@@ -51,12 +51,23 @@ class Operator:
 
     def solvers(self) -> list[int]:
         """Its solver processes."""
+        return self.children(SOLVER)
+
+    def signal_children(self, part: bytes, number: signal.Signals) -> list[int]:
+        """To those of its processes whose command line has this part; which they were."""
+        found = self.children(part)
+        for pid in found:
+            os.kill(pid, number)
+        return found
+
+    def children(self, part: bytes) -> list[int]:
+        """Its processes whose command line has this part."""
         found = []
         for children in Path(f"/proc/{self.pid}/task").glob("*/children"):
             # Threads and processes may end while they are looked at.
             with contextlib.suppress(OSError):
                 numbers = [int(number) for number in children.read_text().split()]
-                found += [pid for pid in numbers if SOLVER in Path(f"/proc/{pid}/cmdline").read_bytes()]
+                found += [pid for pid in numbers if part in Path(f"/proc/{pid}/cmdline").read_bytes()]
         return sorted(found)
 
     def log(self) -> str:

@@ -97,6 +97,7 @@ VALID: dict[str, dict[str, Any]] = {
                     "bearerTokenFile": "/etc/apportion/prometheus/token",
                 }
             },
+            "shadow": [{"name": "linear", "objective": {"name": "ProportionalFair", "exponent": 1}}],
         },
     },
 }
@@ -113,6 +114,12 @@ CASES: list[tuple[str, str, dict[str, Any], str | None]] = [
     ("a template", JOB, TEMPLATED, None),
     ("a policy without a spec", POLICY, {"spec": ABSENT}, None),
     ("a queue that lists nothing", QUEUE, {"spec": {}}, None),
+    ("a shadow that says nothing", POLICY, {"spec.shadow": [{"name": "same"}]}, None),
+    ("a shadow without a name", POLICY, {"spec.shadow": [{"objective": {}}]}, "spec.shadow[0].name"),
+    ("a shadow twice", POLICY, {"spec.shadow": [{"name": "a"}, {"name": "a"}]}, "spec.shadow[1].name"),
+    ("an absurd shadow", POLICY, {"spec.shadow": [{"name": "a", "objective": {"exponent": 5}}]},
+     "spec.shadow[0].objective.exponent"),
+    ("many shadows", POLICY, {"spec.shadow": [{"name": f"s{index}"} for index in range(9)]}, "spec.shadow"),
     ("null is absent", JOB, {"spec.replicaSteps": None}, None),
     ("no maximum", JOB, {"spec.maxReplicas": ABSENT}, "spec.maxReplicas"),
     ("minimum above maximum", JOB, {"spec.minReplicas": 17, "spec.replicaSteps": ABSENT}, "spec.minReplicas"),

@@ -124,6 +124,29 @@ def test_optional_parts_render():
     assert of_kind(documents, "PodDisruptionBudget") == []
 
 
+def history_of(*settings: str) -> tuple[list[str], list[dict[str, Any]]]:
+    """(the operator's arguments for recorded rounds, the volume behind the folder that they name)."""
+    (deployment,) = of_kind(rendered(*settings), "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    words = [word for word in container["args"] if word.startswith("--history")]
+    mounted = [
+        mount["name"] for mount in container["volumeMounts"] if f"--history-folder={mount['mountPath']}" in words
+    ]
+    return words, [volume for volume in pod["volumes"] if volume["name"] in mounted]
+
+
+def test_rounds_are_recorded_to_a_directory_of_the_pod_a_claim_or_nowhere():
+    assert history_of() == (
+        ["--history-folder=/history", "--history-mebibytes=256"],
+        [{"name": "history", "emptyDir": {"sizeLimit": "320Mi"}}],
+    )
+    words, volumes = history_of("history.persistentVolumeClaim=rounds", "history.mebibytes=1000")
+    assert words[1:] == ["--history-mebibytes=1000"]
+    assert volumes == [{"name": "history", "persistentVolumeClaim": {"claimName": "rounds"}}]
+    assert history_of("history.enabled=false") == ([], [])
+
+
 def test_what_is_switched_off_is_left_out():
     documents = rendered(
         "crds.install=false",
@@ -134,6 +157,7 @@ def test_what_is_switched_off_is_left_out():
         "trainingPriorityClass.create=false",
         "networkPolicy.enabled=false",
         "podDisruptionBudget.enabled=false",
+        "history.enabled=false",
     )
     assert sorted(document["kind"] for document in documents) == ["Deployment", "Service"]
     assert of_kind(documents, "Deployment")[0]["spec"]["template"]["spec"]["serviceAccountName"] == "mine"

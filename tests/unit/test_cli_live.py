@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from apportion.cli.main import cli
 from apportion.cli.stage import furnish
 from apportion.sandbox import Sandbox, gpu_node
+from unit.terminal import Terminal
 
 AT = ("--at", "2030-01-01T00:00:00Z")
 SECRETS = ("hunter2", "s3cr3t-annotation")
@@ -25,6 +26,12 @@ class Live:
     sandbox: Sandbox
     config: str
     loop: asyncio.AbstractEventLoop
+
+    def apply(self, obj: dict[str, Any]) -> None:
+        asyncio.run_coroutine_threadsafe(self._apply(obj), self.loop).result(20)
+
+    async def _apply(self, obj: dict[str, Any]) -> None:
+        self.sandbox.store.apply(obj)
 
     def ran(self, *words: str) -> Result:
         return CliRunner().invoke(cli, [*words, "--kubeconfig", self.config], env={"COLUMNS": "200"})
@@ -169,3 +176,19 @@ def test_definitions_that_are_missing_are_no_jobs(tmp_path: Path) -> None:
     document = json.loads(done.stdout)
     assert document["allocations"] == []
     assert document["capacity"][0]["allocatable"] == 8
+
+
+def test_the_live_view_follows_the_cluster_outlives_an_outage_and_ends_on_interrupt(live: Live) -> None:
+    terminal = Terminal("top", "--kubeconfig", live.config, "--interval", "1")
+    try:
+        at = terminal.shows(r"default/big +- +- +- +6 nvidia")
+        live.apply(gpu_node("gpu-2"))
+        at = terminal.shows(r"default/big +- +- +- +8 nvidia", at)
+        live.sandbox.deny.add(("list", "", "pods"))
+        at = terminal.shows(r"not current: .*pods", at)
+        live.sandbox.deny.discard(("list", "", "pods"))
+        at = terminal.shows(r"default/big", at)
+    finally:
+        code = terminal.interrupt()
+    assert code == 0
+    assert "Traceback" not in terminal.text

@@ -13,10 +13,11 @@ from apportion import __version__
 from apportion.metrics import Metrics, RoundTimes
 from apportion.model.caps import Kind
 from apportion.model.plan import Decision, Price
-from apportion.model.policy import Policy
+from apportion.model.policy import Objective, Policy, Shadow
 from apportion.model.snapshot import Snapshot
 from apportion.optimizer import kept
 from apportion.planner import decide
+from apportion.planner.shadow import shadowed
 from builders import A100, H100, NOW, job, node, queue, quota, running, snapshot
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
@@ -171,6 +172,13 @@ def test_reference_lists_every_family_with_its_labels(world: Snapshot, decision:
     metrics.failures.labels("DecisionFailed").inc()
     metrics.api_errors.labels("patch", "Conflict").inc()
     metrics.unwatched.labels("pods").set(0)
+    priced = tuple(replace(flavor, price_per_hour=1.0, watts=1.0, idle_watts=1.0) for flavor in world.flavors)
+    metrics.meter(0.0, replace(world, flavors=priced))
+    metrics.meter(1.0)
+    metrics.unrecorded.labels("Disk").inc()
+    linear = replace(Policy(), shadows=(Shadow("linear", Objective(1.0)),))
+    metrics.observe_shadows(shadowed(world, linear))
+    metrics.shadow_failures.labels("linear").inc()
     rows = re.findall(r"^\| `(apportion_\w+)` \| (\w+) \| (.*?) \|", REFERENCE.read_text(), flags=re.M)
     listed = {name: set(re.findall(r"`(\w+)`", labels)) for name, _, labels in rows}
     exposed = {}

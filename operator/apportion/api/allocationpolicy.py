@@ -13,6 +13,7 @@ from apportion.api.scalars import (
     ByType,
     CapWatts,
     Count,
+    FewNamed,
     FlavorName,
     Generation,
     Labels,
@@ -204,6 +205,16 @@ class MetricsSource(Wire):
     """A Prometheus server. Absent: only annotations tell how fast jobs are."""
 
 
+class Shadow(Wire):
+    """A policy that decides beside the enforcing one, from the same snapshots, and changes nothing. It differs in the
+    objective alone."""
+
+    name: FlavorName
+    """The name in metrics and recorded rounds."""
+    objective: Objective = Objective()
+    """What it maximises."""
+
+
 class AllocationPolicySpec(Wire):
     """How the cluster is divided."""
 
@@ -224,6 +235,8 @@ class AllocationPolicySpec(Wire):
     """How long and how exactly to solve."""
     metrics_source: MetricsSource = MetricsSource()
     """Where the queries of TrainingJobs are asked."""
+    shadow: FewNamed[Shadow] = ()
+    """Policies that decide beside this one and change nothing: metrics and recorded rounds say what they would do."""
 
 
 class FlavorPrice(Wire):

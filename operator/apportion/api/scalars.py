@@ -141,6 +141,12 @@ NamedList = Annotated[
     Field(strict=False, max_length=MOST_OF_A_KIND, json_schema_extra=_list_type("map", "name")),
     _unique("name"),
 ]
+# Where each item costs something in every round.
+FewNamed = Annotated[
+    tuple[T, ...],
+    Field(strict=False, max_length=8, json_schema_extra=_list_type("map", "name")),
+    _unique("name"),
+]
 SetOf = Annotated[
     tuple[T, ...],
     Field(strict=False, max_length=MOST_OF_A_KIND, json_schema_extra=_list_type("set")),

@@ -60,6 +60,10 @@ def version() -> None:
     type=click.FloatRange(min=0),
     help="How long after a resize rates are not learned from: at least the window of the queries.",
 )
+@click.option("--history-folder", default=Settings.history_folder)
+@click.option(
+    "--history-mebibytes", default=Settings.history_mebibytes, show_default=True, type=click.IntRange(1, 1_048_576)
+)
 @click.option("--log-format", default="json", show_default=True, type=click.Choice(["json", "text"]))
 def run(log_format: str, **settings: object) -> None:
     """Run the operator against the cluster that the kubeconfig or the ServiceAccount names."""
@@ -134,6 +138,40 @@ def plan(
 
 
 @cli.command()
+@FILES
+@KUBECONFIG
+@CONTEXT
+@click.option("-o", "--output", default="table", show_default=True, type=click.Choice(["table", "json", "html"]))
+def assess(files: tuple[str, ...], kubeconfig: str | None, context: str | None, output: str) -> None:
+    """Show what accelerators there are, who holds them, what gang would fit, and which job can use which.
+
+    With -o html print one page with charts that needs nothing else; charts need the extra `charts` (matplotlib).
+    """
+    from apportion.cli.assess import assess_command
+    from apportion.cli.source import Source
+
+    assess_command(Source(files, kubeconfig, context, None), output)
+
+
+@cli.command()
+@FILES
+@KUBECONFIG
+@CONTEXT
+@click.option("--once", is_flag=True, help="Print once and end, as with files or where the output is no terminal.")
+@click.option("--interval", default=5.0, show_default=True, type=click.FloatRange(min=1), help="Seconds between looks.")
+def top(files: tuple[str, ...], kubeconfig: str | None, context: str | None, once: bool, interval: float) -> None:
+    """Show flavors, queues and jobs with what they hold, cost and draw, and the prices; again and again.
+
+    Each look reads the whole cluster. PRICE is the value of one more accelerator in the plan as of this moment. COST/H
+    is money per hour, WATTS power, of accelerators that pods hold now; idle ones cost and draw too.
+    """
+    from apportion.cli.source import Source
+    from apportion.cli.top import top_command
+
+    top_command(Source(files, kubeconfig, context, None), once, interval)
+
+
+@cli.command()
 @click.argument("job", metavar="tj/NAME")
 @click.option("-n", "--namespace", default="default", show_default=True)
 @FILES
@@ -187,6 +225,28 @@ def size(
     from apportion.cli.source import Source
 
     size_command(Asked(**asked), Source(files, kubeconfig, context, at_time))
+
+
+@cli.command()
+@click.argument("folder", metavar="DIR")
+@click.option("--at", "at_time", metavar="TIME", help="The last round at or before this time (RFC 3339), in full.")
+@click.option(
+    "--policy",
+    metavar="POLICY",
+    help="What this policy would have decided: a rule, or a file with an AllocationPolicy.",
+)
+@click.option("--check", is_flag=True, help="Decide each round again and say whether that is the same; so does --at.")
+@click.option("-o", "--output", default="table", show_default=True, type=click.Choice(["table", "json"]))
+def replay(folder: str, **asked: Any) -> None:
+    """Show who decided what and why in recorded rounds, and what another policy would have decided.
+
+    DIR is the folder that the operator recorded to (--history-folder). POLICY is one of program, static, fifo, drf,
+    max-min and greedy, or a file. Each round is compared by itself, from the cluster as it was. The code is 1 if a
+    round does not decide the same again, and 2 if a file is no round: it is named, and the others are replayed.
+    """
+    from apportion.cli.replay import Asked, replay_command
+
+    replay_command(folder, Asked(**asked))
 
 
 @cli.command()

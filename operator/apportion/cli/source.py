@@ -49,15 +49,27 @@ def fail(message: str) -> NoReturn:
     sys.exit(2)
 
 
+class CannotRead(Exception):
+    """In one line why files or cluster cannot be read."""
+
+
 def read(source: Source) -> Read:
-    now = _time(source.at_time)
+    try:
+        return attempt(source)
+    except CannotRead as error:
+        fail(str(error))
+
+
+def attempt(source: Source) -> Read:
+    """As `read`, for who goes on when it fails. Raises CannotRead."""
+    now = time.time() if source.at_time is None else moment("--at", source.at_time)
     if source.files:
         if source.kubeconfig or source.context:
             fail("expected either -f or --kubeconfig/--context, not both")
         try:
             loaded = load_objects(source.files, sys.stdin)
         except InputError as error:
-            fail(error.message)
+            raise CannotRead(error.message) from None
         return _read(loaded.objects, now, dict(loaded.ignored), loaded.warnings)
     return _read(_live(source), now, {}, ())
 
@@ -82,7 +94,10 @@ def submitted(got: Read, path: str) -> list[Job]:
 
 
 def snapshot_text(source: Source) -> str:
-    return yaml.safe_dump(snapshot_document(_live(source)), sort_keys=False)
+    try:
+        return yaml.safe_dump(snapshot_document(_live(source)), sort_keys=False)
+    except CannotRead as error:
+        fail(str(error))
 
 
 def _read(objects: Iterable[Any], now: float, ignored: dict[str, int], warnings: tuple[str, ...]) -> Read:
@@ -92,23 +107,22 @@ def _read(objects: Iterable[Any], now: float, ignored: dict[str, int], warnings:
     return Read(cluster, cluster.snapshot(now), cluster.policy(), ignored, warnings)
 
 
-def _time(text: str | None) -> float:
-    if text is None:
-        return time.time()
+def moment(option: str, text: str) -> float:
+    """The time that an option names."""
     try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        named = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
-        fail(f"--at {text!r}: expected a time like 2026-12-01T08:00:00Z")
-    if moment.tzinfo is None:
-        fail(f"--at {text!r}: expected a time zone, like the Z in 2026-12-01T08:00:00Z")
-    return moment.timestamp()
+        fail(f"{option} {text!r}: expected a time like 2026-12-01T08:00:00Z")
+    if named.tzinfo is None:
+        fail(f"{option} {text!r}: expected a time zone, like the Z in 2026-12-01T08:00:00Z")
+    return named.timestamp()
 
 
 def _live(source: Source) -> list[Any]:
     try:
         return asyncio.run(_list(source))
     except (NoConfiguration, Unreachable, Refused) as error:
-        fail(str(error))
+        raise CannotRead(str(error)) from None
 
 
 async def _list(source: Source) -> list[Any]:

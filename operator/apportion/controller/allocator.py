@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from apportion import __version__
 from apportion.config import Settings
 from apportion.controller.debounce import Debounce
 from apportion.controller.events import EventPoster
 from apportion.controller.precedence import Precedence
+from apportion.controller.shadows import Shadows
 from apportion.controller.sight import Sight
 from apportion.kube import kinds
 from apportion.kube.actuator import Actuator, Done
@@ -24,6 +26,7 @@ from apportion.metrics import Metrics, RoundTimes
 from apportion.model.jobs import Job
 from apportion.model.plan import Decision, Plan
 from apportion.model.policy import Policy
+from apportion.model.rounds import Round
 from apportion.model.snapshot import Snapshot
 from apportion.planner import decide
 
@@ -45,6 +48,9 @@ class Allocator:
     cluster: Cluster = field(default_factory=Cluster)
     losses: Losses = field(default_factory=Losses)
     precedence: Precedence = field(default_factory=Precedence)
+    identity: str = ""
+    told: Callable[[Round], None] = lambda _: None
+    """Gets every round when it is over, with what its shadows would have decided."""
     progressed_at: float = field(default=0.0, init=False)
     _last: tuple[Snapshot, Policy] | None = field(default=None, init=False)
     # Of the last round, by row: where the next solve starts.
@@ -59,6 +65,7 @@ class Allocator:
         self.reports = Reports(self.writer, self.cluster)
         self.events = EventPoster(self.writer, self.leads)
         self.sight = Sight(self.settings.watch_namespaces, self.monotonic)
+        self.shadows = Shadows(self.metrics, self.told)
         self.progressed_at = self.monotonic()
 
     def take(self, kind: Kind, raw: Any, deleted: bool = False) -> None:
@@ -131,7 +138,8 @@ class Allocator:
         """Parts 2 to 4 of a round."""
         frozen = self.monotonic()
         try:
-            decision = await asyncio.to_thread(decide, replace(snapshot, prices=self._prices), policy)
+            asked = replace(snapshot, prices=self._prices)
+            decision = await asyncio.to_thread(decide, asked, policy)
         except Exception:
             log.exception("the decision failed: everything is kept as it is")
             self.metrics.failures.labels("DecisionFailed").inc()
@@ -143,6 +151,7 @@ class Allocator:
         await self._report(snapshot, policy, decision)
         times = RoundTimes(frozen - started, decided - frozen, self.monotonic() - decided)
         self.metrics.observe(snapshot, decision, times)
+        self.metrics.meter(self.monotonic(), snapshot)
         if decision.plan.method not in policy.solver.methods[:1]:
             self.metrics.fallback(decision.plan.method)
             self._tell_why(decision.plan)
@@ -153,6 +162,7 @@ class Allocator:
         self.dirty.took(times.snapshot + times.decide)
         self.events.post(transitions(decision, before), before, snapshot.now)
         self._log(decision, done, times)
+        self.shadows.offer(Round(asked, policy, decision, leader=self.identity, written_by=__version__))
 
     async def _catch_up(self) -> None:
         """What was applied during a long round stands in line behind the news of the pods that the round started: one

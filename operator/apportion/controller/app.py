@@ -8,11 +8,13 @@ import secrets
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 from apportion.config import Settings
 from apportion.controller.allocator import Allocator
 from apportion.controller.observer import Observer
 from apportion.controller.probes import Probes
+from apportion.controller.recorder import Recorder
 from apportion.controller.rehearsal import rehearse
 from apportion.controller.watches import watch
 from apportion.kube import kinds
@@ -20,6 +22,7 @@ from apportion.kube.client import Api, NoConfiguration, Refused, Unreachable, co
 from apportion.kube.lease import Election
 from apportion.kube.preflight import problems
 from apportion.metrics import Metrics
+from apportion.model.rounds import Round
 
 log = logging.getLogger("apportion")
 
@@ -40,6 +43,12 @@ class Operator:
         self.metrics = Metrics()
         self.probes = Probes(self.metrics, self.stuck, self.unready)
         self.problem = "starting"
+        self.identity = settings.identity or f"{socket.gethostname()}-{secrets.token_hex(4)}"
+        self.recorder = (
+            Recorder(Path(settings.history_folder), settings.history_mebibytes * 2**20, self.metrics)
+            if settings.history_folder
+            else None
+        )
         self.election: Election | None = None
         self.allocator: Allocator | None = None
 
@@ -58,13 +67,21 @@ class Operator:
             with contextlib.suppress(asyncio.CancelledError):
                 await work
             await self.probes.stop()
+            if self.recorder is not None:
+                await asyncio.to_thread(self.recorder.close)
+
+    def _record(self, round_: Round) -> None:
+        if self.recorder is not None:
+            self.recorder.record(round_)
 
     async def _work(self) -> None:
         rehearsed = asyncio.create_task(asyncio.to_thread(rehearse))
         async with await self._connected() as api:
             await self._checked(api)
             leads = self._elected(api)
-            self.allocator = Allocator(api, self.settings, self.metrics, leads)
+            self.allocator = Allocator(
+                api, self.settings, self.metrics, leads, identity=self.identity, told=self._record
+            )
             self.metrics.leader.set_function(leads)
             await self._listed(self.allocator)
             await rehearsed
@@ -77,6 +94,7 @@ class Operator:
                     tasks.create_task(self._again("events", self.allocator.events.run))
                     observer = Observer(self.allocator, self.settings, leads, api.clock.now)
                     tasks.create_task(self._again("observer", observer.run))
+                    tasks.create_task(self._again("shadows", self.allocator.shadows.run))
                     tasks.create_task(self._heartbeat())
                     if self.election is not None:
                         tasks.create_task(self._again("election", self._elections))
@@ -127,9 +145,8 @@ class Operator:
     def _elected(self, api: Api) -> Callable[[], bool]:
         if not self.settings.leader_election:
             return lambda: True
-        identity = self.settings.identity or f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self.election = Election(
-            api, self.settings.namespace, self.settings.lease_name, identity, self.settings.lease_seconds
+            api, self.settings.namespace, self.settings.lease_name, self.identity, self.settings.lease_seconds
         )
         return self.election.leads
 
@@ -193,6 +210,10 @@ class Operator:
             unwatched = sight.unwatched()
             for kind in kinds.WATCHED:
                 self.metrics.unwatched.labels(str(kind)).set(unwatched.get(kind, 0.0))
+            if self.allocator.leads():
+                self.metrics.meter(self.allocator.monotonic())
+            else:
+                self.metrics.rest()
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     def stuck(self) -> str:

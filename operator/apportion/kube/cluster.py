@@ -320,7 +320,6 @@ class _Join:
             flavor, why_not = None, "its accelerators are claimed through DRA"
         if why_not:
             self.warnings.append(f"node {node.name}: {why_not}")
-        self.unhealthy(node, flavor)
         return (
             Node(
                 name=node.name,
@@ -333,16 +332,18 @@ class _Join:
                 why_not=why_not or node.why_not,
                 uid=node.uid,
                 created=node.created,
+                broken=self.unhealthy(node, flavor),
             ),
             flavor,
         )
 
-    def unhealthy(self, node: NodeFacts, flavor: Flavor | None) -> None:
+    def unhealthy(self, node: NodeFacts, flavor: Flavor | None) -> int:
         if flavor is None or flavor.resource == "cpu":
-            return
+            return 0
         broken = node.capacity.get(flavor.resource, 0) - node.allocatable.get(flavor.resource, 0)
         if broken > 0:
             self.warnings.append(f"node {node.name}: {broken} of its {flavor.resource} are not healthy")
+        return max(0, broken)
 
 
 def priority_class_exists(cluster: Cluster, name: str) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from apportion.api import parse_allocation_policy, parse_queue
 from apportion.api.allocationpolicy import ChurnBudget as WireChurnBudget
+from apportion.api.allocationpolicy import Objective as WireObjective
 from apportion.api.allocationpolicy import Prometheus as WirePrometheus
 from apportion.api.allocationpolicy import Provisionable as WireProvisionable
 from apportion.api.common import LabelSelector
@@ -18,6 +19,7 @@ from apportion.model.policy import (
     Policy,
     Prometheus,
     QueueChurn,
+    Shadow,
     SolverLimits,
     Stability,
 )
@@ -58,12 +60,7 @@ def policy_of(raw: Raw) -> Policy:
     return Policy(
         name=policy.metadata.name,
         mode=Mode(spec.mode),
-        objective=Objective(
-            float(spec.objective.exponent),
-            float(spec.objective.admission_worth),
-            float(spec.objective.size_exponent),
-            Aim(spec.objective.name),
-        ),
+        objective=objective_of(spec.objective),
         stability=Stability(
             float(spec.stability.change_margin),
             float(spec.stability.expected_hold_seconds),
@@ -90,6 +87,7 @@ def policy_of(raw: Raw) -> Policy:
         power_cap_watts=_number(spec.power_cap_watts),
         solver=SolverLimits(float(spec.solver.time_limit_seconds), float(spec.solver.gap)),
         prometheus=None if (found := spec.metrics_source.prometheus) is None else _prometheus(found),
+        shadows=tuple(Shadow(shadow.name, objective_of(shadow.objective)) for shadow in spec.shadow),
         uid=policy.metadata.uid,
         generation=policy.metadata.generation,
     )
@@ -100,6 +98,10 @@ def provisionable(spec: WireProvisionable | None) -> Provisionable | None:
         return None
     timeout, least = float(spec.provisioning_timeout_seconds), float(spec.least_yield)
     return Provisionable(spec.max_nodes, spec.accelerators_per_node, timeout, least)
+
+
+def objective_of(spec: WireObjective) -> Objective:
+    return Objective(float(spec.exponent), float(spec.admission_worth), float(spec.size_exponent), Aim(spec.name))
 
 
 def churn_budget(spec: WireChurnBudget) -> ChurnBudget:

@@ -51,7 +51,8 @@ class Node:
     flavor is None where the node carries nothing that a job could use (then `why_not` says why). `placeable` is
     False for a cordoned, not ready or vanishing node: its pods keep their room, nobody gets more of it.
     `foreign` are the requests of pods that no TrainingJob owns. `exists` is False for a node that an autoscaler would
-    add: only the planner makes such ones. `created` in seconds of the epoch.
+    add: only the planner makes such ones. `created` in seconds of the epoch. `broken` counts devices of the flavor's
+    resource that the node has and does not offer.
     """
 
     name: str
@@ -65,3 +66,4 @@ class Node:
     uid: str = ""
     created: float = 0.0
     exists: bool = True
+    broken: int = 0

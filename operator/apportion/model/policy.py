@@ -39,6 +39,14 @@ class Objective:
 
 
 @dataclass(frozen=True)
+class Shadow:
+    """A policy that decides beside the enforcing one and changes nothing; but for the objective it is the same."""
+
+    name: str
+    objective: Objective
+
+
+@dataclass(frozen=True)
 class QueueChurn:
     """What restarts of one queue's jobs may cost; "*" is every queue that has no entry of its own, each by itself."""
 
@@ -103,5 +111,6 @@ class Policy:
     budget_per_hour: float | None = None
     power_cap_watts: float | None = None
     prometheus: Prometheus | None = None
+    shadows: tuple[Shadow, ...] = ()
     uid: str = ""
     generation: int = 1
