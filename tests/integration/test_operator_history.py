@@ -69,7 +69,8 @@ async def test_every_recorded_round_decides_the_same_again(own_cluster: Cluster,
     assert all(one.shadows == shadowed(one.snapshot, one.policy) for one in with_shadows)
     ordered = [one.snapshot.now for one in found]
     assert ordered == sorted(ordered)
-    admitted = {outcome.key.name for one in found for outcome in one.decision.outcomes if outcome.granted.replicas}
+    outcomes = [outcome for one in found for outcome in one.decision.outcomes if outcome.granted.replicas]
+    admitted = {outcome.key.name for outcome in outcomes if outcome.key.namespace == cluster.namespace}
     assert admitted == {"first", "second", "third"}
     replayed = CliRunner().invoke(cli, ["replay", str(folder), "--check", "-o", "json"])
     assert replayed.exit_code == 0, replayed.output
@@ -127,7 +128,9 @@ async def test_a_round_that_waits_for_its_shadows_when_the_operator_ends_is_reco
         decided = (await operator.metrics())['apportion_round_duration_seconds_count{phase="total"}']
     assert len(rounds(folder)) == decided
     last = rounds(folder)[-1]
-    assert [outcome.granted.replicas for outcome in last.decision.outcomes] == [2]
+    # The real cluster may still hold jobs that other tests left.
+    mine = [outcome for outcome in last.decision.outcomes if outcome.key.namespace == cluster.namespace]
+    assert [outcome.granted.replicas for outcome in mine] == [2]
     assert last.shadows == ()
 
 

@@ -19,7 +19,7 @@ from apportion.model.resources import total
 from apportion.model.snapshot import Ceiling, Snapshot, Terms
 from apportion.optimizer import place, solve, survivors, violations
 from apportion.optimizer.repair import Assignment
-from apportion.optimizer.solve import Aim, Round
+from apportion.optimizer.solve import Effort, Round
 from property.brute_force import best, job_value, packs
 
 GPU = "nvidia.com/gpu"
@@ -195,7 +195,7 @@ def test_the_bound_of_plans_that_leave_the_same_pods_is_never_below_the_best_of_
 ) -> None:
     """Also around a poor plan: everybody keeps what they have."""
     round_ = Round(snapshot, EXACT)
-    attempt = round_.attempted(round_.found, round_.limits, Aim(0.0, {}))
+    attempt = round_.attempted(round_.found, round_.limits, Effort(0.0, {}))
     if stand:
         columns = round_.found.columns
         current = {int(columns.group[at]): at for at in np.flatnonzero(columns.current).tolist()}
