@@ -174,7 +174,7 @@ async def test_without_the_charts_volume_it_says_what_its_solvers_lack(
             await cluster.nodes(gpus=4)
             await cluster.submit("job", (1, 4))
             await cluster.expect("job", phase="Running", granted=4)
-            said = "the first solver failed, the plan is that of greedy: no solver process: "
+            said = "the plan is that of greedy, not of the first solver: no solver process: "
             await cluster.until(lambda: f"{said}[Errno 2] No usable temporary" in operator.log(), "the log says why")
             assert (await operator.metrics())['apportion_solver_fallbacks_total{solver="greedy"}'] >= 1
     finally:

@@ -178,7 +178,7 @@ class Allocator:
     def _tell_why(self, plan: Plan) -> None:
         """What the solvers before the one that made the plan failed of; the same is not said again each round."""
         if plan.warnings and plan.warnings != self._told:
-            log.warning("the first solver failed, the plan is that of %s: %s", plan.method, "; ".join(plan.warnings))
+            log.warning("the plan is that of %s, not of the first solver: %s", plan.method, "; ".join(plan.warnings))
         self._told = plan.warnings
 
     def _is_news(self, snapshot: Snapshot, policy: Policy) -> bool:
