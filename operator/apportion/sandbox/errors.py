@@ -1,14 +1,9 @@
 """Refusals in the words of the real API server, as Status objects."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from apportion.sandbox.trees import Obj
-
-if TYPE_CHECKING:
-    from apportion.sandbox.kinds import Resource
+from apportion.sandbox.kinds import Resource
+from apportion.sandbox.trees import Obj, compact
 
 
 @dataclass(frozen=True)
@@ -36,8 +31,6 @@ def shown(value: object) -> str:
     if isinstance(value, str):
         return '"' + value.replace('"', '\\"') + '"'
     if isinstance(value, dict | list):
-        from apportion.sandbox.trees import compact
-
         return compact(value).decode()
     return str(value)
 
@@ -129,6 +122,10 @@ def not_found(resource: Resource, name: str) -> StatusError:
     return StatusError(
         404, "NotFound", f'{resource.qualified} "{name}" not found', _details(resource, name, resource.plural)
     )
+
+
+def unknown_word(word: str) -> StatusError:
+    return StatusError(404, "NotFound", f'the server doesn\'t have a resource type "{word}"', {})
 
 
 def path_not_found() -> StatusError:

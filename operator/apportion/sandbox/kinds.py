@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, field
 
-from apportion.sandbox.errors import StatusError
-
 Key = tuple[str, str]
 """(group, plural): all versions of a resource share one collection."""
 
@@ -145,12 +143,9 @@ class Catalog:
     def at(self, group: str, version: str, plural: str) -> Resource | None:
         return self._served.get((group, version, plural))
 
-    def named(self, word: str) -> Resource:
+    def named(self, word: str) -> Resource | None:
         """The resource called `word`: plural, kind, singular, short name or plural.group, in any case."""
-        found = self._words.get(word.lower())
-        if found is None:
-            raise StatusError(404, "NotFound", f'the server doesn\'t have a resource type "{word}"', {})
-        return found
+        return self._words.get(word.lower())
 
     def of(self, api_version: str, kind: str) -> Resource | None:
         """The resource of an object's own apiVersion and kind."""

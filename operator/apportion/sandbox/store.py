@@ -79,7 +79,10 @@ class Store:
     admission: list[Admit] = field(default_factory=list)
 
     def resource(self, word: str | Resource) -> Resource:
-        return word if isinstance(word, Resource) else self.catalog.named(word)
+        found = word if isinstance(word, Resource) else self.catalog.named(word)
+        if found is None:
+            raise errors.unknown_word(str(word))
+        return found
 
     # Reading
 
@@ -290,7 +293,7 @@ class Store:
             )
         found = self.peek("namespaces", "", namespace)
         if found is None:
-            raise errors.not_found(self.catalog.named("namespaces"), namespace)
+            raise errors.not_found(self.resource("namespaces"), namespace)
         if "deletionTimestamp" in found["metadata"]:
             why = f"unable to create new content in namespace {namespace} because it is being terminated"
             raise errors.forbidden(resource, meta.get("name", ""), why)
