@@ -280,6 +280,7 @@ class Cluster:
     # --- life --------------------------------------------------------------------------------------------------------
 
     async def settle_in(self) -> None:
+        await self._alone()
         if self.plane.watched:
             # It is there, and other tests were in it.
             self.plane.do(self.plane.wire.log.clear)
@@ -291,6 +292,19 @@ class Cluster:
             return await self.get("ServiceAccount", "default") is not None
 
         await until(admits_pods, "the namespace has its default ServiceAccount")
+
+    async def _alone(self) -> None:
+        """The real control plane is shared, and jobs that a test left in other namespaces count in queues."""
+
+        async def no_jobs() -> bool:
+            left = (await self.api.get(kinds.JOB.path("")))["items"]
+            for job in left:
+                with contextlib.suppress(Refused):
+                    meta = job["metadata"]
+                    await self.api.request("DELETE", kinds.JOB.path(meta["namespace"], meta["name"]))
+            return not left
+
+        await until(no_jobs, "no job of an earlier test is left")
 
     async def clean(self) -> None:
         """Take away all that the test made, and wait until the operators' world is empty again."""
