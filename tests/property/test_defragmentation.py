@@ -22,6 +22,7 @@ from builders import GPU, job, node, running, snapshot
 POLICY = Policy(objective=Objective(admission_worth=1e6), defragmentation=Defragmentation.ENABLED)
 CHAIN, MIXED = (1, 2, 4), (1, 2, 3)
 CASES = 500
+EPISODES = 15
 Room = tuple[int, ...]
 
 
@@ -45,7 +46,7 @@ def drawn(seed: int, sizes: tuple[int, ...]) -> tuple[Snapshot, dict[str, bool]]
             continue
         low = random.randint(1, has)
         firm, held, young = (random.random() < 0.1 for _ in range(3))
-        one = job(f"j{at}", low, has + random.randint(0, 1), each, preemptible=not firm,
+        one = job(f"j{at}", low, has, each, preemptible=not firm,
                   restart_seconds=random.choice((0.0, 10.0, 30.0, 60.0)))  # fmt: skip
         one = running(one, {name: count for name, count in on.items() if count})
         jobs.append(one)
@@ -154,25 +155,28 @@ def test_sizes_that_do_not_divide_each_other_never_promise_too_much() -> None:
 
 
 def test_rounds_after_moves_come_to_rest_and_nobody_is_left_without_its_minimum() -> None:
-    """The whole planner, from the same worlds, with a scheduler that puts pods anywhere."""
-    policy, moves = Policy(defragmentation=Defragmentation.ENABLED), 0
-    for seed in range(150):
-        world, _ = drawn(seed, CHAIN)
-        world = replace(world, terms={})
-        scheduler, random = Scheduler(anywhere, Random(seed)), Random(seed)
-        had = {one.key for one in world.jobs if current_grant(one).replicas}
-        asked, quiet = set(), 0
-        for _ in range(20):
-            decision = decide(world, policy)
-            if (clearing := decision.plan.clearing) is not None:
-                moves += 1
-                assert clearing.gang not in asked, f"seed {seed}: room is made twice for {clearing.gang}"
-                asked.add(clearing.gang)
-            quiet = 0 if decision.resizes else quiet + 1
-            world = scheduler.bind(scheduler.carry_out(world, decision))
-            world = replace(left(world), now=world.now + random.choice((5.0, 60.0)))
-        assert quiet >= 5, f"seed {seed}: still changes"
-        grants = {one.key: current_grant(one).replicas for one in world.jobs}
-        assert all(grants[one.key] >= one.minimum for one in world.jobs if one.key in had | asked), f"seed {seed}"
-        assert not any(one.memory.displaced for one in world.jobs), f"seed {seed}"
-    assert moves > 5
+    """The whole planner, from worlds in which somebody must move, with a scheduler that puts pods anywhere."""
+    moved = sum(played(seed) for seed in [seed for seed in range(300) if found(drawn(seed, CHAIN)[0])][:EPISODES])
+    assert moved > EPISODES / 5
+
+
+def played(seed: int) -> int:
+    """How often room was made until nothing changed any more."""
+    random, scheduler = Random(seed), Scheduler(anywhere, Random(seed))
+    world = replace(drawn(seed, CHAIN)[0], terms={})
+    had = {one.key for one in world.jobs if current_grant(one).replicas}
+    made, quiet, rounds = set(), 0, 0
+    while quiet < 3:
+        decision = decide(world, POLICY)
+        if (clearing := decision.plan.clearing) is not None:
+            assert clearing.gang not in made, f"seed {seed}: room is made twice for {clearing.gang}"
+            made.add(clearing.gang)
+        quiet, rounds = 0 if decision.resizes else quiet + 1, rounds + 1
+        assert rounds < 20, f"seed {seed}: still changes"
+        world = scheduler.bind(scheduler.carry_out(world, decision))
+        world = replace(left(world), now=world.now + random.choice((5.0, 60.0)))
+    for one in world.jobs:
+        if one.key in had | made:
+            assert current_grant(one).replicas >= one.minimum, f"seed {seed}: {one.key}"
+        assert one.memory.displaced is None, f"seed {seed}: {one.key}"
+    return len(made)
