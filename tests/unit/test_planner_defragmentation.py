@@ -7,8 +7,9 @@ import pytest
 
 from apportion.kube.memory import read_memory, status_of
 from apportion.kube.policies import policy_of
+from apportion.model.curves import Points
 from apportion.model.flavors import Node
-from apportion.model.jobs import Displaced, Job, JobKey, Memory
+from apportion.model.jobs import Displaced, Job, JobKey, Memory, Workload
 from apportion.model.plan import NOTHING, Decision, Grant, Outcome
 from apportion.model.policy import (
     Aim,
@@ -117,26 +118,53 @@ def test_the_gang_and_the_restarts_are_in_the_value_of_the_plan() -> None:
 
 
 def spread(**fields: object) -> Snapshot:
-    """The gang can only be where two pods of three are; an ordinary shrink takes the one that is alone on its node."""
-    wide = running(job("wide", 1, 3, 2, restart_seconds=60.0, **fields), {"h100-0": 1, "h100-1": 2})
-    firm = running(job("firm", 1, 1, 2, preemptible=False, **fields), {"h100-0": 1})
-    return snapshot(wide, firm, job("gang", 1, 1, 8, **fields), on=nodes(2))
+    """The gang can only be where two pods of four are; an ordinary shrink takes those that are alone on their nodes."""
+    where = {"h100-0": 1, "h100-1": 2, "h100-2": 1}
+    wide = running(job("wide", 1, 4, 2, **{"restart_seconds": 60.0, **fields}), where)
+    held = {"h100-0": 2, "h100-2": 6}
+    on = tuple(replace(one, foreign={GPU: held.get(one.name, 0), "pods": 1}) for one in nodes(3))
+    return snapshot(wide, job("gang", 1, 1, 8, **fields), on=on)
 
 
 def test_who_can_go_on_with_fewer_does_and_exactly_the_pods_in_the_way_leave() -> None:
     world = spread()
     decision = decide(world, ON)
     shrink = next(one for one in decision.resizes if one.key.name == "wide")
-    assert (shrink.target.replicas, shrink.leaving) == (1, ("wide-h100-1-0", "wide-h100-1-1"))
+    assert (shrink.target.replicas, shrink.leaving) == (2, ("wide-h100-1-0", "wide-h100-1-1"))
     assert said(decision, "wide").message == (
-        "moved to make room for team/gang: has 1 on h100, and gets 3 on h100 once that one has its place"
+        "moved to make room for team/gang: has 2 on h100, and gets 4 on h100 once that one has its place"
     )
 
     for _ in range(3):
         world = after(world, decision)
         decision = decide(world, ON)
-    assert {one.key.name: len(one.pods) for one in world.jobs} == {"firm": 1, "gang": 1, "wide": 3}
+    assert {one.key.name: len(one.pods) for one in world.jobs} == {"gang": 1, "wide": 4}
     assert decision.resizes == ()
+
+
+def test_what_a_job_gets_again_need_not_earn_its_restart_once_more() -> None:
+    """By its curve nobody would restart it for the other two replicas if it did not have them already."""
+    world = spread(curve=Points(((1, 1.0), (2, 2.0), (4, 2.1))))
+    assert movers(decide(world, ON)) == ["wide"]
+    for _ in range(3):
+        world = after(world, decide(world, ON))
+    assert {one.key.name: len(one.pods) for one in world.jobs} == {"gang": 1, "wide": 4}
+
+
+def test_moves_after_which_somebody_would_have_less_are_not_made() -> None:
+    """Once `wide` has fewer, it costs nothing to leave the rest to `other`, which waits for the quota of both: it would
+    not come back to all that it had."""
+    jobs = {one.key.name: one for one in spread(queue_name="team", restart_seconds=400.0).jobs}
+    gang, wide = replace(jobs["gang"], queue_name="gangs"), jobs["wide"]
+    wide = replace(wide, steps=(1, 2, 3), pods=wide.pods[:3])
+    wide = replace(wide, memory=replace(wide.memory, admission=replace(wide.memory.admission, replicas=3)))
+    other = running(job("other", 1, 2, 2, queue_name="team"), {"h100-0": 1})
+    queues = (queue("gangs", quota(8)), queue("team", quota(8)))
+    alone = decide(snapshot(gang, wide, on=nodes(2), queues=queues), ON)
+    assert len(alone.plan.allocations) == 2
+    decision = decide(snapshot(gang, wide, other, on=nodes(2), queues=queues), ON)
+    assert decision.resizes == ()
+    assert said(decision, "gang").reason == "NoCapacity"
 
 
 def test_a_job_moves_to_make_room_for_the_one_that_makes_room() -> None:
@@ -233,7 +261,7 @@ def test_the_regrowth_is_not_held_back_by_a_budget_that_paid_for_it() -> None:
     world = replace(spread(queue_name="team"), queues=(team,))
     for _ in range(3):
         world = after(world, decide(world, policy))
-    assert {one.key.name: len(one.pods) for one in world.jobs} == {"firm": 1, "gang": 1, "wide": 3}
+    assert {one.key.name: len(one.pods) for one in world.jobs} == {"gang": 1, "wide": 4}
 
 
 def test_modes_that_change_nothing_move_nobody() -> None:
@@ -304,6 +332,34 @@ def test_an_equal_that_comes_meanwhile_does_not_get_the_promised_place() -> None
         assert next(len(one.pods) for one in world.jobs if one.key.name == "cheap") == 1
 
 
+def test_what_a_moved_job_is_to_get_again_counts_as_use_of_its_queue() -> None:
+    """With it the gang's queue is beyond its nominal quota, and has no right to the place of another borrower."""
+    queues = [queue(name, quota(own), cohort="lab") for name, own in (("idle", 16), ("mine", 12), ("other", 4))]
+    names = (("cheap", "h100-0", 30.0), ("dear", "h100-1", 60.0))
+    jobs = [half(name, on, restart_seconds=cost, queue_name="mine") for name, on, cost in names]
+    guest = running(job("guest", 1, 1, 8, queue_name="other"), {"h100-2": 1})
+    gang = job("gang", 1, 1, 8, queue_name="mine")
+    world = halves(*jobs, guest, gang=gang, on=nodes(3), queues=tuple(queues))
+    first = decide(world, ON)
+    assert movers(first) == ["cheap"]
+    decision = decide(with_foreign(after(world, first), "h100-0", 4), ON)
+    grants = {outcome.key.name: outcome.granted.replicas for outcome in decision.outcomes}
+    assert grants == {"cheap": 1, "dear": 1, "gang": 0, "guest": 1}
+
+
+def test_jobs_that_ran_before_they_were_known_are_not_moved_in_the_round_that_takes_them_over() -> None:
+    world = halves()
+    jobs = tuple(
+        replace(one, memory=Memory(), workload=Workload(one.key.name, "uid", 1, owned=False)) if one.pods else one
+        for one in world.jobs
+    )
+    decision = decide(replace(world, jobs=jobs), ON)
+    assert decision.plan.clearing is None
+    assert {outcome.key.name: outcome.granted.replicas for outcome in decision.outcomes} == {
+        "cheap": 1, "dear": 1, "gang": 0
+    }  # fmt: skip
+
+
 def test_a_moved_job_that_is_suspended_is_promised_nothing() -> None:
     world = moved()
     jobs = tuple(replace(one, suspended=one.key.name == "cheap") for one in world.jobs)
@@ -324,6 +380,16 @@ def test_a_gang_of_many_nodes_among_many_small_jobs_is_cleared_greedily() -> Non
     decision = decide(world, replace(ON, objective=Objective(admission_worth=100.0)))
     assert decision.plan.clearing is not None
     assert decision.plan.clearing.cost == pytest.approx(6 * 4 * 59.7)
+
+
+def test_the_greedy_choice_gives_back_what_it_turns_out_not_to_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cheapest place of the gang is on one node, the two others are on one where three come free."""
+    monkeypatch.setattr("apportion.planner.clearing.MOST_SETS", 0)
+    one = running(job("one", 1, 1, 2, restart_seconds=30.0), {"a": 1})
+    three = running(job("three", 5, 5, 2, restart_seconds=20.0), {"b": 5})
+    small = tuple(node(f"small-{at}", 2) for at in range(6))
+    world = snapshot(one, three, job("gang", 3, 3, 4), on=(node("a", 4), node("b", 12), *small), flavors=(H100,))
+    assert movers(decide(world, replace(ON, objective=Objective(admission_worth=100.0)))) == ["three"]
 
 
 def test_flavors_do_not_mix() -> None:

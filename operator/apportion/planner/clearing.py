@@ -36,7 +36,7 @@ class Mover:
 
     @cached_property
     def leaves(self) -> list["Leave"]:
-        """The ways to give up places: first those that keep the job running, and the fewest pods.
+        """The ways to give up places, those with the fewest pods first.
 
         What stays is a step of the job, or nothing. Pods on one node are alike. Of many ways, the whole nodes.
         """
@@ -130,19 +130,13 @@ class Search:
         return room
 
     def _way(self, movers: Sequence[Mover]) -> tuple[Leave, ...] | None:
-        """How these jobs, all of them, make room: as many as can keep running, and the fewest pods leave."""
+        """How these jobs, all of them, make room so that the fewest pods leave."""
         if self._missing([pod for mover in movers for pod in mover.pods.values()]) > 0:
             return None
         several = sum(len(mover.leaves) > 1 for mover in movers)
         most = int((MOST_WAYS + 0.5) ** (1 / max(1, several)))
         offers = [[*mover.leaves[: most - 1], mover.leaves[-1]] for mover in movers]
-        ways = sorted(
-            product(*offers),
-            key=lambda way: (
-                sum(len(leave.pods) == len(leave.mover.pods) for leave in way),
-                sum(len(leave.pods) for leave in way),
-            ),
-        )
+        ways = sorted(product(*offers), key=lambda way: sum(len(leave.pods) for leave in way))
         return next((way for way in ways if self._settles(way)), None)
 
     def _settles(self, way: Sequence[Leave]) -> bool:

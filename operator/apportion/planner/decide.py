@@ -83,7 +83,7 @@ def wanted(snapshot: Snapshot, policy: Policy, rule: Solve = solve) -> Wanted:
     found = search.best(settled)
     if more:
         found = grown(search, found, wide)
-    if policy.defragmentation is Defragmentation.ENABLED and policy.mode is not Mode.FREEZE and rule is solve:
+    if policy.defragmentation is Defragmentation.ENABLED and rule is solve:
         found = with_moves(snapshot, policy, found)
     return found
 
