@@ -338,7 +338,7 @@ def test_what_a_moved_job_is_to_get_again_counts_as_use_of_its_queue() -> None:
     names = (("cheap", "h100-0", 30.0), ("dear", "h100-1", 60.0))
     jobs = [half(name, on, restart_seconds=cost, queue_name="mine") for name, on, cost in names]
     guest = running(job("guest", 1, 1, 8, queue_name="other"), {"h100-2": 1})
-    gang = job("gang", 1, 1, 8, queue_name="mine")
+    gang = job("gang", 1, 1, 8, queue_name="mine", created=NOW - 2e5)
     world = halves(*jobs, guest, gang=gang, on=nodes(3), queues=tuple(queues))
     first = decide(world, ON)
     assert movers(first) == ["cheap"]
