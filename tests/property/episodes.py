@@ -12,8 +12,8 @@ from random import Random
 
 from apportion.model.flavors import Node
 from apportion.model.jobs import FlavorChoice, Job, Pod
-from apportion.model.plan import Decision
-from apportion.model.policy import Policy
+from apportion.model.plan import Decision, Outcome
+from apportion.model.policy import Defragmentation, Policy
 from apportion.model.queues import Queue, Quota
 from apportion.model.selection import ANY_NODE, NodeChoice, Requirement, Taint, Toleration
 from apportion.model.snapshot import Snapshot
@@ -27,7 +27,7 @@ RESERVED = Taint("reserved", "yes", "NoSchedule")
 STEP_SECONDS = (30.0, 120.0, 600.0)
 FLAVORS = (A100, H100)
 H100_ALONE, H100_FIRST = (FlavorChoice("h100"),), (FlavorChoice("h100"), FlavorChoice("a100", 0.3))
-POLICY = Policy()
+POLICIES = (Policy(), Policy(defragmentation=Defragmentation.ENABLED))
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def episode(seed: int) -> Iterator[tuple[Case, list[str]]]:
     drawing = Drawing(random)
     world, lost = drawing.world(), False
     for number in range(ROUNDS):
-        case = Case(seed, number, world, decide(world, POLICY), lost)
+        case = Case(seed, number, world, decide(world, POLICIES[seed % len(POLICIES)]), lost)
         wrong = judged(case)
         world, unbound = carried_out(case, random)
         yield case, wrong + unbound
@@ -250,7 +250,7 @@ def judged(case: Case) -> list[str]:
             wrong.append(f"{name}: does not accept {grant.flavor}")
         if one.suspended:
             wrong.append(f"{name}: is suspended, and has {grant.replicas}")
-    return wrong + quotas_passed(case) + wrongly_taken(case)
+    return wrong + quotas_passed(case) + wrongly_taken(case) + not_back(case)
 
 
 def uses(case: Case, after: bool, firm: bool = False) -> Counter[tuple[str, str]]:
@@ -304,7 +304,7 @@ def wrongly_taken(case: Case) -> list[str]:
         borrows = bool(one.queue_name) and used[one.queue_name or "", grant.flavor] > nominal_of(
             case, one, grant.flavor
         )
-        if not outcome.granted.replicas:
+        if not outcome.granted.replicas and not makes_room(outcome, one):
             if not one.preemptible:
                 wrong.append(f"{one.key.name}: is not preemptible, and lost its minimum")
             elif not borrows and not any(above(one, other, case) for other in gaining(case)):
@@ -314,6 +314,23 @@ def wrongly_taken(case: Case) -> list[str]:
         if young and outcome.granted != grant and outcome.granted.replicas < grant.replicas and not borrows:
             wrong.append(f"{one.key.name}: {grant} -> {outcome.granted} before its minRuntime is over")
     return wrong
+
+
+def makes_room(outcome: Outcome, one: Job) -> bool:
+    """Does a job that may be moved stand aside for a gang, and come back?"""
+    return outcome.memory.displaced is not None and one.preemptible and outcome.target.replicas >= one.minimum
+
+
+def not_back(case: Case) -> list[str]:
+    """Jobs that stood aside and are not to have their minimum again, although nobody with a right to it gains."""
+    if case.lost:
+        return []
+    return [
+        f"{one.key.name}: stood aside, and does not come back"
+        for outcome, one in zip(case.decision.outcomes, case.before.jobs, strict=True)
+        if one.memory.displaced is not None and not one.suspended
+        if outcome.target.replicas < one.minimum and not any(above(one, other, case) for other in gaining(case))
+    ]
 
 
 def nominal_of(case: Case, one: Job, flavor: str) -> int:

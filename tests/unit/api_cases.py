@@ -76,6 +76,7 @@ VALID: dict[str, dict[str, Any]] = {
                     "queues": [{"name": "red", "restartSecondsPerHour": 600}],
                 },
             },
+            "defragmentation": "Enabled",
             "flavors": [
                 {
                     "name": "h100",
@@ -355,6 +356,8 @@ CASES: list[tuple[str, str, dict[str, Any], str | None]] = [
      {"spec.flavors": [{"name": "a", "tolerations": [{"key": "k", "operator": "Exists", "value": "x"}]}]},
      "spec.flavors[0].tolerations[0].value"),
     ("a flavor in capitals", POLICY, {"spec.flavors": [{"name": "H100"}]}, "spec.flavors[0].name"),
+    ("defragmentation by a switch", POLICY, {"spec.defragmentation": True}, "spec.defragmentation"),
+    ("defragmentation by another word", POLICY, {"spec.defragmentation": "On"}, "spec.defragmentation"),
     ("a churn budget by queue", POLICY,
      {"spec.stability.churnBudget": {"queues": [{"name": "*", "restartSecondsPerHour": 0}]}}, None),
     ("churn below nothing", POLICY, {"spec.stability.churnBudget.restartSecondsPerHour": -1},

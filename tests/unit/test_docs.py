@@ -119,6 +119,13 @@ def test_the_page_shows_what_explain_and_a_what_if_print() -> None:
     assert len(TYPED) >= 4
 
 
+def test_the_page_says_who_moves_for_a_gang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    done = CliRunner().invoke(cli, ["plan", "-f", "docs/examples/defragmentation.yaml"], env={"COLUMNS": "300"})
+    (said,) = [line for line in done.output.splitlines() if line.startswith("research/eval")]
+    assert f'of `research/eval` "{said.split("MovedToMakeRoom")[1].strip()}"' in TASKS
+
+
 def test_the_page_says_what_a_plan_would_provision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     done = CliRunner().invoke(cli, ["plan", "-f", "docs/examples/growing.yaml"], env={"COLUMNS": "300"})

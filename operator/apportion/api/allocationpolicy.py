@@ -224,6 +224,9 @@ class AllocationPolicySpec(Wire):
     """What is maximised."""
     stability: Stability = Stability()
     """When a change is worth its restart."""
+    defragmentation: Literal["Disabled", "Enabled"] = "Disabled"
+    """Enabled: where a waiting gang fits by count but not by shape, running jobs are moved to make room for it, if that
+    is worth their restarts."""
     flavors: NamedList[Flavor] = ()
     """Accelerator flavors that are added to the discovered ones, or say more about them."""
     budget: Budget | None = None

@@ -34,6 +34,19 @@ class Admission(Wire):
     """How many nodes that did not exist yet its pods wait for at most; absent once all of them are bound."""
 
 
+class Displaced(Wire):
+    """What the job gave up so that a gang fits; it gets as much elsewhere once the gang has its place."""
+
+    by: Annotated[str, Field(max_length=320)]
+    """The gang, as namespace/name."""
+    flavor: FlavorName
+    """The flavor that it had."""
+    replicas: Count
+    """The replicas that it had."""
+    since: Timestamp
+    """When it made room."""
+
+
 class Backoff(Wire):
     """A flavor where the job's pods could not be placed."""
 
@@ -95,6 +108,8 @@ class TrainingJobStatus(Wire):
     """How often a change of size or flavor restarted the job."""
     restarted_at: Listed[Timestamp] = ()
     """When the operator restarted it, within the last hour before the latest time: what the churn budget counts."""
+    displaced: Displaced | None = None
+    """For whom the job gave up places; absent once it has as much again."""
     queued_since: Timestamp | None = None
     """Since when the job waits; an evicted job keeps its place."""
     message: Sentence = ""

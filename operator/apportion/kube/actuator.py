@@ -22,6 +22,7 @@ from apportion.model.plan import Decision, Outcome, Resize
 from apportion.model.snapshot import Snapshot
 
 CONCURRENCY = 16
+LOWEST_COST = -(2**31)  # of the annotation, an int32
 
 
 @dataclass(frozen=True)
@@ -215,16 +216,18 @@ class Actuator:
         self.written(kinds.DEPLOYMENT, await self.api.patch(path, patch))
 
     async def _mark_leaving(self, deployment: DeploymentFacts, change: "_Change") -> None:
-        """Before a shrink, the pods that should go get a lower deletion cost."""
+        """Before a shrink, the pods that should go get a lower deletion cost than all that stay."""
         if change.leaving is None:
             return
-        staying = {pod.name: pod for pod in change.job.pods}
+        pods = {pod.name: pod for pod in change.job.pods}
+        staying = [pod.deletion_cost for name, pod in pods.items() if name not in change.leaving.leaving]
+        below = max(LOWEST_COST, min(0, *staying) - 1) if staying else -1
         for name in change.leaving.leaving:
-            pod = staying.get(name)
-            if pod is None or pod.deletion_cost < 0:
+            pod = pods.get(name)
+            if pod is None or pod.deletion_cost <= below:
                 continue
             path = kinds.POD.path(deployment.namespace, name)
-            body = {"metadata": {"annotations": {DELETION_COST: "-1"}}}
+            body = {"metadata": {"annotations": {DELETION_COST: str(below)}}}
             query = {"fieldManager": "apportion"}
             await self.api.request("PATCH", path, query, body, "application/merge-patch+json")
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from apportion.kube.raw import Raw, integer, mapping, mappings, number, seconds, text, timestamp
-from apportion.model.jobs import Admission, Backoff, Condition, Memory
+from apportion.model.jobs import Admission, Backoff, Condition, Displaced, Memory
 from apportion.model.measured import HIGHEST_RATE, LOWEST_RATE, Observation, Record
 
 LONGEST_MESSAGE = 2000
@@ -17,6 +17,7 @@ def read_memory(raw: Raw) -> Memory:
         replicas=integer(status, "replicas"),
         restarts=max(0, integer(status, "restarts")),
         restarted_at=read_times(status, "restartedAt"),
+        displaced=read_displaced(mapping(status, "displaced")),
         ready_restarts=max(0, integer(status, "readyRestarts")),
         reverts=read_times(status, "revertedAt"),
         retried=text(status, "retried"),
@@ -45,6 +46,13 @@ def read_admission(status: Raw) -> Admission | None:
         return None
     new_nodes = max(0, integer(raw, "newNodes"))
     return Admission(flavor, replicas, integer(raw, "round"), seconds(raw, "since") or 0.0, new_nodes)
+
+
+def read_displaced(raw: Raw) -> Displaced | None:
+    by, flavor, replicas = text(raw, "by"), text(raw, "flavor"), integer(raw, "replicas")
+    if not by or not flavor or replicas <= 0:
+        return None
+    return Displaced(by, flavor, replicas, seconds(raw, "since") or 0.0)
 
 
 def read_backoff(raw: Raw) -> Backoff:
@@ -117,6 +125,14 @@ def status_of(memory: Memory, generation: int) -> dict[str, Any]:
         status["queuedSince"] = timestamp(memory.queued_since)
     if memory.restarted_at:
         status["restartedAt"] = [timestamp(at) for at in memory.restarted_at]
+    if memory.displaced is not None:
+        given_up = memory.displaced
+        status["displaced"] = {
+            "by": given_up.by,
+            "flavor": given_up.flavor,
+            "replicas": given_up.replicas,
+            "since": timestamp(given_up.since),
+        }
     if memory.ready_restarts:
         status["readyRestarts"] = memory.ready_restarts
     if memory.reverts:

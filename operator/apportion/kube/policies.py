@@ -14,6 +14,7 @@ from apportion.model.flavors import Flavor, Provisionable
 from apportion.model.policy import (
     Aim,
     ChurnBudget,
+    Defragmentation,
     Mode,
     Objective,
     Policy,
@@ -67,6 +68,7 @@ def policy_of(raw: Raw) -> Policy:
             float(spec.stability.fewest_moves_within),
             churn_budget(spec.stability.churn_budget),
         ),
+        defragmentation=Defragmentation(spec.defragmentation),
         flavors=tuple(
             Flavor(
                 name=flavor.name,

@@ -57,6 +57,19 @@ class Backoff:
 
 
 @dataclass(frozen=True, slots=True)
+class Displaced:
+    """The job gave up places so that a gang fits, and gets them back elsewhere.
+
+    by: the gang, as namespace/name. flavor and replicas are what the job had; its minimum is promised to it on.
+    """
+
+    by: str
+    flavor: str
+    replicas: int
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
 class Pod:
     """One replica that exists. Times in seconds of the epoch.
 
@@ -210,6 +223,7 @@ class Memory:
     ready_restarts: container restarts of the worst pod when all pods were ready last; what came after are failures.
     reverts: when somebody undid our patch, in seconds of the epoch.
     restarted_at: when the operator restarted the job, as far back as the churn budget looks, oldest first.
+    displaced: until it has again what it gave up for a gang.
     record: what was measured of it. throughput: (expected, observed) rate at what it has, where both are known.
     """
 
@@ -218,6 +232,7 @@ class Memory:
     replicas: int = 0
     restarts: int = 0
     restarted_at: tuple[float, ...] = ()
+    displaced: Displaced | None = None
     ready_restarts: int = 0
     reverts: tuple[float, ...] = ()
     retried: str = ""

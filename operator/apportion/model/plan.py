@@ -46,6 +46,45 @@ class RowPrice:
 
 
 @dataclass(frozen=True)
+class Grant:
+    """A flavor and a count; replicas 0 on flavor "" is nothing."""
+
+    flavor: str = ""
+    replicas: int = 0
+
+
+NOTHING = Grant()
+
+
+@dataclass(frozen=True)
+class Departure:
+    """A running job gives up places, and gets as many elsewhere once the gang has its own.
+
+    stays: what it keeps until then, its minimum or more, or else nothing. pods: those that leave.
+    cost: accelerator-seconds that its restart takes.
+    """
+
+    key: JobKey
+    stays: Grant
+    pods: tuple[str, ...]
+    cost: float
+
+
+@dataclass(frozen=True)
+class Clearing:
+    """Places that running jobs give up so that a waiting gang, which fits by count, fits by shape as well."""
+
+    gang: JobKey
+    grant: Grant
+    departures: tuple[Departure, ...]
+
+    @property
+    def cost(self) -> float:
+        """Accelerator-seconds that the restarts take."""
+        return sum(departure.cost for departure in self.departures)
+
+
+@dataclass(frozen=True)
 class Plan:
     """The allocations of all candidates, and how good they are proved to be.
 
@@ -55,6 +94,7 @@ class Plan:
     it was not proved that none does more. Under MinCost the objective is minus the money per hour. `moves_cost` is what
     the stage of fewest moves gave up. `unplaced` jobs were cut back because their pods did not place on paper. `short`
     jobs had to run and lost. `prices` are told to users; `row_prices`, of the rows above 0, are what they add up from.
+    `clearing`: who moves for a gang; the gang is among the allocations, and the objective has the restarts.
     """
 
     allocations: tuple[Allocation, ...]
@@ -70,6 +110,7 @@ class Plan:
     seconds: float = field(default=0.0, compare=False)
     warnings: tuple[str, ...] = ()
     bound_staying: float | None = None
+    clearing: Clearing | None = None
 
     @property
     def gap(self) -> float:
@@ -84,17 +125,6 @@ class Plan:
         if difference <= 1e-9 * max(1.0, abs(bound)):
             return 0.0
         return difference / abs(self.objective) if self.objective else float("inf")
-
-
-@dataclass(frozen=True)
-class Grant:
-    """A flavor and a count; replicas 0 on flavor "" is nothing."""
-
-    flavor: str = ""
-    replicas: int = 0
-
-
-NOTHING = Grant()
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,13 @@ class Mode(StrEnum):
     FREEZE = "Freeze"
 
 
+class Defragmentation(StrEnum):
+    """May running jobs be moved so that a gang which fits by count fits by shape as well?"""
+
+    DISABLED = "Disabled"
+    ENABLED = "Enabled"
+
+
 class Aim(StrEnum):
     """What is optimised once it is settled who runs; x is a job's rate over that at its minimum, w its weight.
 
@@ -106,6 +113,7 @@ class Policy:
     mode: Mode = Mode.ENFORCE
     objective: Objective = Objective()
     stability: Stability = Stability()
+    defragmentation: Defragmentation = Defragmentation.DISABLED
     flavors: tuple[Flavor, ...] = ()
     solver: SolverLimits = SolverLimits()
     budget_per_hour: float | None = None

@@ -1,5 +1,6 @@
 """The integer program: who gets which flavor and how many replicas. The only room that imports PuLP and HiGHS."""
 
+from apportion.optimizer.appraisal import Appraisal
 from apportion.optimizer.check import Use, promised_use, quota_breaches, violations
 from apportion.optimizer.filling import Filling, Offer
 from apportion.optimizer.packing import Placement, Sketch, place
@@ -10,6 +11,7 @@ from apportion.optimizer.staying import departing, survivors
 from apportion.optimizer.value import Rates
 
 __all__ = [
+    "Appraisal",
     "Filling",
     "Offer",
     "Placement",

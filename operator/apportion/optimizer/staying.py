@@ -20,10 +20,14 @@ from apportion.optimizer.value import terms_of
 def departing(pods: Sequence[Pod], count: int) -> tuple[Pod, ...]:
     """The pods that a shrink should take, so that whole nodes come free; the actuator gives them a deletion cost.
 
-    Nodes are emptied in the order of how few of these pods they hold.
+    Nodes are emptied in the order of how few of these pods they hold. A pod that carries a lower cost than others goes
+    before them: a shrink that is under way has chosen it.
     """
     on_node = Counter(pod.node for pod in pods)
-    order = sorted(pods, key=lambda pod: (on_node[pod.node], pod.node or "", -pod.created, pod.name))
+    order = sorted(
+        pods,
+        key=lambda pod: (min(0, pod.deletion_cost), on_node[pod.node], pod.node or "", -pod.created, pod.name),
+    )
     return tuple(order[: max(0, count)])
 
 

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from apportion.model.eligibility import current_grant
 from apportion.model.jobs import Admission, Block, Job, JobKey
 from apportion.model.plan import NOTHING, Allocation, Decision, Grant, Outcome, Plan, Resize, Status
-from apportion.model.policy import Mode, Policy
+from apportion.model.policy import Defragmentation, Mode, Policy
 from apportion.model.snapshot import Snapshot, Terms, capped
 from apportion.optimizer import solve, would_grow
 from apportion.planner.accounting import capacity, queue_use
 from apportion.planner.churn import Changes, Churn, beyond, fixed, held_steady
+from apportion.planner.defragmentation import clearings, departed, with_clearing
 from apportion.planner.entitled import entitled
 from apportion.planner.explain import UNSERVED, Reasons
 from apportion.planner.fairness import fairness
@@ -24,6 +26,7 @@ from apportion.planner.terms import Rights, settle
 from apportion.planner.waves import blocked_moves, in_waves
 
 WAITING_RECHECK_SECONDS = 60.0
+MOST_CLEARINGS = 2  # that are planned on in one round
 
 
 Solve = Callable[[Snapshot, Policy], Plan]
@@ -80,6 +83,8 @@ def wanted(snapshot: Snapshot, policy: Policy, rule: Solve = solve) -> Wanted:
     found = search.best(settled)
     if more:
         found = grown(search, found, wide)
+    if policy.defragmentation is Defragmentation.ENABLED and rule is solve:
+        found = with_moves(snapshot, policy, found)
     return found
 
 
@@ -129,17 +134,43 @@ def grown(search: Search, found: Wanted, wide: Snapshot) -> Wanted:
     return replace(found, snapshot=open_)
 
 
+def with_moves(snapshot: Snapshot, policy: Policy, found: Wanted) -> Wanted:
+    """The plan with the cheapest moves that let one more gang in, where there are such and they keep what they promise:
+    planned from where they lead, the gang has its place, and nobody has less than without them."""
+    if found.plan.status is Status.KEPT or found.first is not None:
+        return found
+    granted = {job.key: current_grant(job) for job in snapshot.jobs}
+    still = replace(policy, defragmentation=Defragmentation.DISABLED)
+    possible = clearings(found.snapshot, policy, found.targets, found.churn)
+    for clearing in islice(possible, MOST_CLEARINGS):
+        if any(granted[departure.key] != found.targets[departure.key] for departure in clearing.departures):
+            continue
+        targets = {**found.targets, clearing.gang: clearing.grant}
+        after = wanted(departed(snapshot, clearing), still).targets
+        if all(_as_much(after[key], target) for key, target in targets.items()):
+            return replace(found, plan=with_clearing(found.plan, found.solved, policy, clearing), targets=targets)
+    return found
+
+
+def _as_much(grant: Grant, target: Grant) -> bool:
+    return grant.replicas >= target.replicas and (grant.flavor == target.flavor or not target.replicas)
+
+
 def concluded(snapshot: Snapshot, policy: Policy, found: Wanted) -> Decision:
     """The second half: what is granted of it now, and what is said."""
     before = {job.key: current_grant(job) for job in snapshot.jobs}
     settled, states, plan, targets = found.snapshot, found.states, found.plan, found.targets
-    resizes = entitled(settled, before, in_waves(settled, before, targets, found.first).resizes)
-    granted = grants_of(settled, targets, resizes, policy)
+    departures = {departure.key: departure for departure in plan.clearing.departures} if plan.clearing else {}
+    steps = {**targets, **{key: departure.stays for key, departure in departures.items()}}
+    resizes = entitled(settled, before, in_waves(settled, before, steps, found.first).resizes)
+    resizes = tuple(replace(one, leaving=departures[one.key].pods) if one.key in departures else one for one in resizes)
+    granted = grants_of(settled, steps, resizes, policy)
     changes = any(granted[key] != before[key] for key in granted)
     number = snapshot.round + 1 if changes else snapshot.round
     reasons = Reasons(settled, plan, targets, found.churn)
     asked = {resize.key: resize.new_nodes for resize in resizes if resize.new_nodes}
-    round_ = Round(number, snapshot.now, reasons, found.taken, asked, observing=policy.mode is Mode.OBSERVE)
+    observing = policy.mode is Mode.OBSERVE
+    round_ = Round(number, snapshot.now, reasons, found.taken, asked, observing, plan.clearing)
     outcomes = tuple(
         outcome(round_, states[key], before[key], targets[key], granted[key]) for key in (j.key for j in settled.jobs)
     )

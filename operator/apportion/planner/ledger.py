@@ -18,6 +18,12 @@ def queued_since(job: Job) -> float:
     return job.memory.queued_since or job.created
 
 
+def holding(job: Job) -> Grant:
+    """What the job has; of one that stands aside for a gang with nothing, the minimum that it is to get again."""
+    grant, aside = current_grant(job), job.memory.displaced
+    return grant if grant.replicas or aside is None else Grant(aside.flavor, job.minimum)
+
+
 class Ledger:
     """Mutable while a round's rights are worked out, and gone with it.
 
@@ -30,7 +36,7 @@ class Ledger:
         self.snapshot = snapshot
         self.terms = terms
         self.jobs = {job.key: job for job in snapshot.jobs}
-        self.current = {job.key: current_grant(job) for job in snapshot.jobs if terms[job.key].candidate}
+        self.current = {job.key: holding(job) for job in snapshot.jobs if terms[job.key].candidate}
         self.queues = {queue.name: queue for queue in snapshot.queues}
         self.members = cohort_members(snapshot.queues)
         self.cohort = {queue.name: name for name, group in self.members.items() for queue in group}

@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from apportion.model.eligibility import waiting_for_nodes
-from apportion.model.jobs import Admission, Block, Condition, Job, JobKey
-from apportion.model.plan import NOTHING, Grant, Outcome
+from apportion.model.jobs import Admission, Block, Condition, Displaced, Job, JobKey
+from apportion.model.plan import NOTHING, Clearing, Grant, Outcome
 from apportion.planner.churn import remembered
+from apportion.planner.defragmentation import displaced
 from apportion.planner.explain import Reasons
 from apportion.planner.lifecycle import State
 from apportion.planner.targets import at_risk, throughput
 
+MOST_NAMED = 3
 SHOWN_ALWAYS = ("Admitted", "Running")
 
 
@@ -18,7 +20,7 @@ SHOWN_ALWAYS = ("Admitted", "Running")
 class Round:
     """What all outcomes of a round share. `observing`: decide and explain, grant nothing.
 
-    new_nodes: how many nodes that do not exist the grants of this round need.
+    new_nodes: how many nodes that do not exist the grants of this round need. clearing: who moves for which gang.
     """
 
     number: int
@@ -27,6 +29,12 @@ class Round:
     taken: Mapping[JobKey, str]
     new_nodes: Mapping[JobKey, int]
     observing: bool = False
+    clearing: Clearing | None = None
+
+    def makes_room(self, key: JobKey) -> bool:
+        """Does the job give up places in this round?"""
+        departures = () if self.clearing is None or self.observing else self.clearing.departures
+        return any(departure.key == key for departure in departures)
 
 
 def outcome(round_: Round, state: State, before: Grant, target: Grant, granted: Grant) -> Outcome:
@@ -45,6 +53,7 @@ def outcome(round_: Round, state: State, before: Grant, target: Grant, granted: 
         replicas=ready,
         restarts=job.memory.restarts + (1 if restarted else 0),
         restarted_at=remembered(job.memory.restarted_at, round_.now) if restarted else job.memory.restarted_at,
+        displaced=_displaced(round_, state, target, granted),
         queued_since=job.memory.queued_since if job.memory.queued_since is not None else _queued(job, round_.now),
         message=why.message,
         conditions=_conditions(round_, state, why, phase, granted),
@@ -52,6 +61,25 @@ def outcome(round_: Round, state: State, before: Grant, target: Grant, granted: 
     )
     notices = (*state.notices, *job.warnings) if job.memory.phase == "" else state.notices
     return Outcome(job.key, target, granted, before, why.reason, memory, touch=_touch(round_, state), notices=notices)
+
+
+def _displaced(round_: Round, state: State, target: Grant, granted: Grant) -> Displaced | None:
+    """Remembered from when it makes room until it has all that the plan wants for it, or somebody with a right took
+    its place."""
+    job = state.job
+    if round_.clearing is not None and round_.makes_room(job.key):
+        return displaced(job, str(round_.clearing.gang), round_.now)
+    ended = state.finished or state.blocked is not None or job.key in round_.taken
+    return None if ended or (granted.replicas and granted == target) else job.memory.displaced
+
+
+def _aside(job: Job, by: str, target: Grant, granted: Grant) -> Block:
+    """A job that made room: what it has meanwhile, and what comes."""
+    has = f"has {granted.replicas} on {granted.flavor}, and" if granted.replicas else "has nothing now, and"
+    gets = f"gets {target.replicas} on {target.flavor} once that one has its place"
+    if not target.replicas:
+        gets = f"gets at least its minimum of {job.minimum} as soon as there is room"
+    return Block("MovedToMakeRoom", f"moved to make room for {by}: {has} {gets}")
 
 
 def _touch(round_: Round, state: State) -> bool:
@@ -87,9 +115,14 @@ def _why(round_: Round, state: State, before: Grant, target: Grant, granted: Gra
         return Block("Observed", f"has {granted.replicas}; would get {wish} if the policy's mode were Enforce")
     if state.degraded is not None:
         return state.degraded
+    aside = _displaced(round_, state, target, granted)
+    if aside is not None and (granted.replicas == 0 or granted != target):
+        return _aside(job, aside.by, target, granted)
     if granted.replicas == 0:
         if job.held:
             return Block("Held", "the annotation apportion.dev/hold keeps it at 0")
+        if round_.clearing is not None and job.key == round_.clearing.gang:
+            return _cleared_for(round_.clearing)
         if target.replicas:
             return Block(
                 "WaitingForRoom", f"gets {target.replicas} on {target.flavor} as soon as the room for all comes free"
@@ -111,6 +144,18 @@ def _why(round_: Round, state: State, before: Grant, target: Grant, granted: Gra
     ):
         return Block("TargetReached", f"{granted.replicas} on {granted.flavor} reach the job's target")
     return round_.reasons.next_step(job)
+
+
+def _cleared_for(clearing: Clearing) -> Block:
+    """Whom the gang waits for, and what that costs."""
+    names = sorted(str(departure.key) for departure in clearing.departures)
+    who = ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} others" if len(names) > MOST_NAMED else "")
+    grant = clearing.grant
+    return Block(
+        "WaitingForRoom",
+        f"gets {grant.replicas} on {grant.flavor} once {who} made room; "
+        f"the restarts cost {clearing.cost:g} accelerator-seconds",
+    )
 
 
 def _for_nodes(round_: Round, job: Job, before: Grant, granted: Grant) -> Block | None:

@@ -33,15 +33,21 @@ class Rights:
 
 
 def protected(job: Job, terms: Terms, now: float) -> Terms:
-    """Nobody loses a minimum to an equal; nothing at all within minRuntime of the last change, or while nodes come."""
-    current = current_grant(job)
-    if not terms.candidate or terms.pinned or current is NOTHING or current.replicas == 0:
+    """Nobody loses a minimum to an equal; nothing at all within minRuntime of the last change, or while nodes come.
+
+    Who stands aside for a gang has its minimum nevertheless; what it gets again was paid for when it went.
+    """
+    current, aside = current_grant(job), job.memory.displaced is not None
+    if not terms.candidate or terms.pinned:
         return terms
+    if current is NOTHING or current.replicas == 0:
+        return replace(terms, keeps=job.minimum) if aside else terms
     keeps = job.minimum
     assert job.admission is not None
     if now < job.admission.since + job.min_runtime_seconds or waiting_for_nodes(job):
         keeps = max(keeps, min(current.replicas, job.maximum))
-    return replace(terms, keeps=keeps)
+    terms = replace(terms, keeps=keeps)
+    return replace(terms, free_to_change=True, moves=False) if aside else terms
 
 
 def settle(snapshot: Snapshot, terms: Mapping[JobKey, Terms], churn: Churn, more: Mapping[str, int]) -> Rights:
