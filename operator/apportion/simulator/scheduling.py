@@ -67,6 +67,23 @@ class Scheduler:
         new = tuple(self._pod(job, now) for _ in range(outcome.granted.replicas - len(kept)))
         return replace(job, memory=outcome.memory, pods=(*kept, *going, *new))
 
+    def lost(self, snapshot: Snapshot, name: str) -> Snapshot:
+        """The node is gone with its pods: a ReplicaSet has made others, which wait."""
+        nodes = tuple(replace(node, placeable=False) if node.name == name else node for node in snapshot.nodes)
+        jobs = tuple(
+            replace(job, pods=tuple(self._without(job, name, snapshot.now)))
+            if any(pod.node == name for pod in job.pods) else job
+            for job in snapshot.jobs
+        )  # fmt: skip
+        return replace(snapshot, nodes=nodes, jobs=jobs)
+
+    def _without(self, job: Job, name: str, now: float) -> Iterable[Pod]:
+        for pod in job.pods:
+            if pod.node != name:
+                yield pod
+            elif not pod.terminating:
+                yield self._pod(job, now)
+
     def _pod(self, job: Job, now: float) -> Pod:
         self._made += 1
         name = f"{job.key.name}-{self._made}"
@@ -106,10 +123,19 @@ class Scheduler:
 
 def left(snapshot: Snapshot) -> Snapshot:
     """Terminating pods are gone."""
-    if not any(pod.terminating for job in snapshot.jobs for pod in job.pods):
+    if not any_leaving(snapshot):
         return snapshot
-    jobs = (replace(job, pods=tuple(pod for pod in job.pods if not pod.terminating)) for job in snapshot.jobs)
+    jobs = (
+        replace(job, pods=tuple(pod for pod in job.pods if not pod.terminating))
+        if any(pod.terminating for pod in job.pods) else job
+        for job in snapshot.jobs
+    )  # fmt: skip
     return replace(snapshot, jobs=tuple(jobs))
+
+
+def any_leaving(snapshot: Snapshot) -> bool:
+    """Pods are terminating: they still hold their room."""
+    return any(pod.terminating for job in snapshot.jobs for pod in job.pods)
 
 
 def _bound(job: Job, where: Mapping[str, str], now: float) -> Job:
