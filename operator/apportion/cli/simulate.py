@@ -66,9 +66,9 @@ class Asked:
     output: str | None
 
 
-def trace_command(files: tuple[str, ...], seed: int, accelerators: float, **mix: Any) -> str:
+def trace_command(files: tuple[str, ...], seed: int, accelerators: int, **mix: Any) -> str:
     """The CSV text. For the cluster of these files; without any for so many accelerators in nodes of 8."""
-    ground = Ground(worth=accelerators)
+    ground = Ground(worth=accelerators, most=accelerators)
     if files:
         ground = ground_of(read(Source(files, None, None, None)).snapshot)
     if ground.worth <= 0:
@@ -176,7 +176,8 @@ def _write(folder: Path, trials: Sequence[Trial], names: Sequence[str], asked: A
 def _played(setting: Setting, runs: Sequence[tuple[Contender, int]], jobs: int, most: int) -> Iterator[Trial]:
     """In the order of `runs`, each in a process of its own, so many at once; on one process in this one."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+    err = Console(stderr=True)
+    with Progress(*columns, TimeRemainingColumn(), console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task("jobs done", total=jobs * len(runs))
         if min(most, len(runs)) == 1:
             for number, (one, seed) in enumerate(runs):

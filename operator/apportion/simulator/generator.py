@@ -34,10 +34,12 @@ MIX: Mapping[str, Range] = {
 @dataclass(frozen=True)
 class Ground:
     """For what cluster: its flavors with their usual speeds, and how many accelerators of speed 1 all are worth.
-    largest: accelerators of its largest node. queues: jobs are spread over them; () for none."""
+    most: accelerators of one flavor, which no request goes beyond. largest: of those, on one node. queues: jobs are
+    spread over them; () for none."""
 
     flavors: tuple[tuple[str, float], ...] = ()
     worth: float = 64.0
+    most: int = 64
     largest: int = 8
     queues: tuple[str, ...] = ()
 
@@ -87,6 +89,7 @@ def ground_of(cluster: Snapshot) -> Ground:
     return Ground(
         flavors=tuple((name, flavors[name].speed) for name in sorted(sizes)),
         worth=sum(flavors[name].speed * sum(counts) for name, counts in sizes.items()),
+        most=max(map(sum, sizes.values()), default=1),
         largest=max((max(counts) for counts in sizes.values()), default=1),
         queues=tuple(queue.name for queue in cluster.queues),
     )
@@ -125,7 +128,8 @@ def _time(random: Random, mix: Mix) -> float:
 
 
 def _draft(random: Random, mix: Mix, ground: Ground, number: int) -> Draft:
-    request = random.choices(list(REQUESTS), list(REQUESTS.values()))[0]
+    most = 1 << (max(1, ground.most).bit_length() - 1)  # the power of two below
+    request = min(random.choices(list(REQUESTS), list(REQUESTS.values()))[0], most)
     each = random.choice([size for size in REQUESTS if size <= min(request, ground.largest)])
     asked = request // each
     low, high = asked, asked

@@ -123,9 +123,12 @@ class _Play:
 
     def _in_vain(self) -> bool:
         """Nobody comes any more, and those who wait have had nothing for long."""
-        if self._coming is not None or any(entry.held for entry in self.world.entries.values()):
+        if self._coming is not None or self._is_held():
             self._held = self.world.now
         return self.world.now - self._held > self._course.patience
+
+    def _is_held(self) -> bool:
+        return any(entry.held for entry in self.world.entries.values())
 
     def _next_arrival(self) -> float:
         return self._coming.at if self._coming is not None else math.inf
@@ -139,11 +142,13 @@ class _Play:
             outage = self._outage
             if math.isinf(due) and (outage is None or not self.world.entries):
                 return None
-            if outage is None or outage.at > due:
-                self.world, gone = passed(self.world, due)
-                return (*done, *gone)
-            self.world, gone = passed(self.world, max(self.world.now, outage.at))
+            held, stop = self._is_held(), due if outage is None else min(due, max(self.world.now, outage.at))
+            self.world, gone = passed(self.world, stop)
             done += gone
+            if held:
+                self._held = stop
+            if outage is None or outage.at > due:
+                return tuple(done)
             assert self._course.failures is not None
             self.world = struck(self.world, outage, self._scheduler, self._course.failures.checkpoint)
             self._outage = next(self._outages, None)
