@@ -91,7 +91,7 @@ def simulate_command(source: Source, asked: Asked) -> None:
     if got.snapshot.jobs:
         click.echo(f"note: the {len(got.snapshot.jobs)} TrainingJobs of the cluster are left out", err=True)
     runs = [(one, seed) for seed in range(asked.first_seed, asked.first_seed + asked.seeds) for one in contenders]
-    trials = list(_played(setting, runs, len(jobs), asked.processes or os.cpu_count() or 1))
+    trials = list(played(setting, runs, len(jobs), asked.processes or os.cpu_count() or 1))
     names = [one.name for one in contenders]
     heads, rows = rows_of(trials, names)
     console().print(table(heads, rows))
@@ -173,7 +173,7 @@ def _write(folder: Path, trials: Sequence[Trial], names: Sequence[str], asked: A
     click.echo(f"written to {folder}: {', '.join(files)}")
 
 
-def _played(setting: Setting, runs: Sequence[tuple[Contender, int]], jobs: int, most: int) -> Iterator[Trial]:
+def played(setting: Setting, runs: Sequence[tuple[Contender, int]], jobs: int, most: int) -> Iterator[Trial]:
     """In the order of `runs`, each in a process of its own, so many at once; on one process in this one."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     err = Console(stderr=True)
