@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import shlex
+from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
 from statistics import fmean
@@ -12,9 +14,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from apportion.cli.main import cli
-from apportion.simulator import METRICS
+from apportion.simulator import METRICS, Mix
+from apportion.simulator.generator import MIX
+from apportion.simulator.trace import CELLS
 
-CLUSTER = str(Path(__file__).parents[2] / "docs" / "examples" / "two-pools.yaml")
+CLUSTER = str(Path(__file__).parents[2] / "docs" / "examples" / "clusters" / "two-pools.yaml")
 SMALL = ("--trace", "generate:jobs=4,hours=0.5", "--cluster", CLUSTER, "--seeds", "3", "--processes", "1")
 
 
@@ -107,7 +111,7 @@ def test_a_written_trace_is_played_and_an_own_policy_is_named_by_its_file(tmp_pa
 
 
 def test_jobs_of_the_cluster_are_left_out_and_nodes_may_fail() -> None:
-    small = str(Path(CLUSTER).with_name("small-cluster.yaml"))
+    small = str(Path(CLUSTER).parents[1] / "small-cluster.yaml")
     words = ("--trace", "generate:jobs=2,hours=0.5", "--cluster", small, "--policy", "static", "--processes", "1")
     done = ran("simulate", *words, "--seeds", "1", "--failure-hours", "0.3", "--repair-hours", "0.1", "--no-learning")
     assert done.exit_code == 0, done.output
@@ -154,3 +158,28 @@ def test_a_cluster_without_accelerators_is_refused(tmp_path: Path) -> None:
         done = ran(*words)
         assert done.exit_code == 2
         assert "expected a cluster with accelerators" in done.stderr
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "simulation.md").read_text()
+
+
+def test_the_page_names_every_column_metric_and_parameter() -> None:
+    parts = {title: text for title, _, text in (part.partition("\n") for part in PAGE.split("\n## "))}
+    for title, names in (("A trace as CSV", CELLS), ("The generator", MIX), ("How to read the table", METRICS)):
+        rows = re.findall(r"^\| (.*?) \|", parts[title], flags=re.M)
+        named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+        assert sorted(named) == sorted(names)
+
+
+@pytest.mark.parametrize("line", re.findall(r"^apportion (.*)$", PAGE, flags=re.M))
+def test_commands_of_the_page_are_understood(line: str) -> None:
+    name, *words = shlex.split(line)
+    command = cli.commands[name]
+    assert command.make_context(name, words).command is command
+
+
+def test_the_page_says_the_defaults_of_the_generator() -> None:
+    for name, value in asdict(Mix()).items():
+        row = next(row for row in PAGE.splitlines() if row.startswith("| `") and f"`{name}`" in row.split("|")[1])
+        names = re.findall(r"`(\w+)`", row.split("|")[1])
+        assert float(row.split("|")[2].split(",")[names.index(name)]) == value

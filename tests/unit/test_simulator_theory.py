@@ -16,8 +16,8 @@ from builders import job, node, snapshot
 LINEAR = Usl(1.0, 0.0)
 SERVICE = 60.0
 TICK = 0.05
-JOBS = 440
-BATCHES = 20
+JOBS = 320
+BATCHES = 16
 
 
 def arriving(seed: int, rate: float) -> list[Arrival]:

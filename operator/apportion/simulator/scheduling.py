@@ -100,12 +100,16 @@ class Scheduler:
         jobs = {job.key: job for job in snapshot.jobs}
         flavors = {flavor.name: flavor for flavor in snapshot.flavors}
         free = free_now(snapshot)
+        spots = {key: self._spots(snapshot, jobs[key], flavors) for key in {key for key, _ in waiting}}
         bound: dict[JobKey, dict[str, str]] = {}
         for key, pod in waiting:
-            job, flavor = jobs[key], flavors[current_grant(jobs[key]).flavor]
+            flavor, asked = flavors[current_grant(jobs[key]).flavor], jobs[key].requests
+            # The accelerator alone rules most nodes out.
+            most, each = flavor.resource, asked.get(flavor.resource, 0)
             able = [
-                (node.name, _full(node, free[node.name], flavor)) for node in self._able(snapshot, job, flavor, free)
-            ]
+                (node.name, _full(node, free[node.name], flavor))
+                for node in spots[key] if free[node.name].get(most, 0) >= each and fits(free[node.name], asked)
+            ]  # fmt: skip
             if able:
                 name = self._choose(self._random, able)
                 free[name] = minus(free[name], pod.requests)
@@ -113,12 +117,10 @@ class Scheduler:
         return replace(snapshot, jobs=tuple(_bound(job, bound.get(job.key, {}), snapshot.now) for job in snapshot.jobs))
 
     @staticmethod
-    def _able(snapshot: Snapshot, job: Job, flavor: Flavor, free: Mapping[str, Mapping[str, int]]) -> Iterable[Node]:
-        return (
-            node
-            for node in snapshot.nodes
-            if node.placeable and fits(free[node.name], job.requests) and selects(job, flavor, node)
-        )
+    def _spots(snapshot: Snapshot, job: Job, flavors: Mapping[str, Flavor]) -> tuple[Node, ...]:
+        """The nodes that the job's pods may be on, whether or not there is room."""
+        flavor = flavors[current_grant(job).flavor]
+        return tuple(node for node in snapshot.nodes if node.placeable and selects(job, flavor, node))
 
 
 def left(snapshot: Snapshot) -> Snapshot:
