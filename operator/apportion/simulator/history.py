@@ -16,7 +16,8 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Bins:
-    """By (what, queue): the mean number of accelerators in each bin of `width` seconds, from 0 on.
+    """By (what, queue): the mean number of accelerators in each bin of `width` seconds, from 0 on (of the last, in
+    what there is of it).
 
     what: "used" and "lost" of each queue, and "capacity" of all (queue "").
     """
@@ -55,8 +56,12 @@ class History:
                 sums[at] += rate * max(0.0, end - start)
 
     def bins(self) -> Bins:
-        """The last bin counts as whole."""
-        means = {key: tuple(total / self._width for total in sums) for key, sums in sorted(self._sums.items())}
+        last = ceil(self._now / self._width) - 1
+        widths = [self._width] * last + [self._now - last * self._width]
+        means = {
+            key: tuple(total / width for total, width in zip(sums, widths, strict=False))
+            for key, sums in sorted(self._sums.items())
+        }
         return Bins(self._width, means)
 
 
