@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -215,5 +215,8 @@ def _run(contender: Contender, seed: int, number: int) -> Trial:
 
     def told(done: int) -> None:
         counts[number] = done
+        parent = parent_process()
+        if parent is None or not parent.is_alive():
+            os._exit(1)  # nobody wants the result any more
 
     return trial(setting, contender, seed, told)
