@@ -14,6 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from apportion.cli.main import cli
+from apportion.cli.simulate import emptied
+from apportion.cli.source import Source, read
 from apportion.simulator import METRICS, Mix
 from apportion.simulator.generator import MIX
 from apportion.simulator.trace import CELLS
@@ -117,6 +119,14 @@ def test_jobs_of_the_cluster_are_left_out_and_nodes_may_fail() -> None:
     assert done.exit_code == 0, done.output
     assert "TrainingJobs of the cluster are left out" in done.stderr
     assert int(re.findall(r"nodes that failed +(\d+)", done.stdout)[0]) > 0
+
+
+def test_no_autoscaler_adds_nodes() -> None:
+    got = read(Source((str(Path(CLUSTER).parents[1] / "growing.yaml"),), None, None, None))
+    assert any(flavor.provisionable for flavor in got.snapshot.flavors)
+    cluster = emptied(got)
+    assert not any(flavor.provisionable for flavor in cluster.flavors)
+    assert (cluster.now, cluster.jobs) == (0.0, ())
 
 
 REFUSED = {

@@ -79,7 +79,7 @@ def trace_command(files: tuple[str, ...], seed: int, accelerators: int, **mix: A
 def simulate_command(source: Source, asked: Asked) -> None:
     """Everything is read, and the folder made, before the first simulation."""
     got = read(source)
-    setting = Setting(_empty(got), _trace(asked.trace), _course(asked), watch)
+    setting = Setting(emptied(got), _trace(asked.trace), _course(asked), watch)
     contenders = _contenders(got, setting, asked.policies or (PROGRAM,))
     try:
         jobs = setting.trace.jobs(setting.cluster, asked.first_seed)
@@ -104,9 +104,10 @@ def watch() -> Watch:
     return Losses().observe
 
 
-def _empty(got: Read) -> Snapshot:
-    """The cluster with nothing running but the pods of others, at time 0."""
-    cluster = replace(got.snapshot, now=0.0, jobs=(), round=0, prices={}, grace={}, warnings=())
+def emptied(got: Read) -> Snapshot:
+    """The cluster with nothing running but the pods of others, at time 0; no autoscaler adds to it."""
+    flavors = tuple(replace(flavor, provisionable=None) for flavor in got.snapshot.flavors)
+    cluster = replace(got.snapshot, now=0.0, jobs=(), flavors=flavors, round=0, prices={}, grace={}, warnings=())
     if ground_of(cluster).worth <= 0:
         fail("expected a cluster with accelerators that jobs may use")
     return cluster
