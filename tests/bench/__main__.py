@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench import clustered, deciding, living, optimizing, scheduling, stability
+from bench import clustered, deciding, living, optimizing, scheduling, simulation, stability, tuning
 
 PACKAGES = ("apportion", "highspy", "PuLP", "numpy", "scipy", "kopf", "kubernetes", "aiohttp", "pydantic")
 CONSOLE = Console(width=120, highlight=False)
@@ -161,6 +161,41 @@ def stability_(seeds: int, rounds: int, jobs: int, part: str) -> None:
         )  # fmt: skip
         title = f"A day of {jobs} jobs at load 1 on 64 GPUs (goals: 2.0 restarts, 2 % lost, 97 % of the rate)"
         show(title, header, list(stability.day_rows(seeds, jobs)))
+
+
+@bench.command(name="simulation")
+@click.option("--case", "names", multiple=True, type=click.Choice(list(simulation.CASES)), default=("small", "large"))
+@click.option("--policy", "rules", multiple=True, default=("program", "fifo"), show_default=True)
+@click.option("--seed", default=1, show_default=True)
+def simulation_(names: tuple[str, ...], rules: tuple[str, ...], seed: int) -> None:
+    """How long a day takes in the simulator. Not one of the parts that run without a name."""
+    header = ("CASE", "POLICY", "DECISIONS", "SECONDS", "CPU", "GOAL", "MS A DECISION", "PEAK MB", "JOBS DONE")
+    for name in names:
+        rows = list(simulation.rows(simulation.CASES[name], rules, seed))
+        show("A day of arrivals at load 1, rates learned", header, rows)
+
+
+@bench.command(name="tuning")
+@click.option("--part", type=click.Choice(("training", "held-out", "all")), default="all", show_default=True)
+@click.option("--nodes", default=4, show_default=True, help="Of 8 accelerators, of each of two flavors.")
+@click.option("--jobs", default=160, show_default=True)
+@click.option("--hours", default=24.0, show_default=True)
+@click.option("--round-seconds", default=60.0, show_default=True)
+@click.option("--seeds", default=5, show_default=True)
+def tuning_(part: str, nodes: int, jobs: int, hours: float, round_seconds: float, seeds: int) -> None:
+    """The default policy against candidates and baselines. Not one of the parts that run without a name."""
+    scale = tuning.Scale(nodes, jobs, hours, round_seconds)
+    on = f"{jobs} jobs in {hours:g} h on {16 * nodes} accelerators, {seeds} seeds"
+    if part in ("training", "all"):
+        header = ("CANDIDATE", "MEAN JCT TO DEFAULT", "P99 JCT TO DEFAULT", "RESTARTS A JOB", "LONGEST WAIT, H")
+        show(f"Training, load 1 and 1.5: {on}", header, list(tuning.training_rows(scale, seeds)))
+    if part in ("held-out", "all"):
+        header = (
+            "POLICY", "PROGRAM'S MEAN JCT OVER ITS", "P99", "MEAN JCT, H", "RESTARTS A JOB", "LONGEST WAIT, H",
+            "NEVER DONE",
+        )  # fmt: skip
+        for scene in tuning.SCENES:
+            show(f"Held out, {scene}: {on}", header, list(tuning.held_out_rows(scale, scene, seeds)))
 
 
 bench(prog_name="bench")

@@ -60,7 +60,9 @@ def test_command_on_an_example_file_runs_as_printed(line: str, monkeypatch: pyte
     monkeypatch.chdir(ROOT)
     done = CliRunner().invoke(cli, shlex.split(line)[1:], env={"COLUMNS": "160"})
     assert done.exit_code == 0, done.output
-    if "--policy" in line:
+    if line.startswith("apportion simulate"):
+        assert re.search(r"^mean JCT .* \[\S+, \S+\]", done.output, flags=re.M)
+    elif "--policy" in line:
         assert f", {shlex.split(line)[-1]}, " in done.output, "the rule is named"
     elif line.startswith("apportion plan"):
         shown = [" ".join(row.split()) for row in README.splitlines() if row.startswith(("product/", "research/"))]

@@ -97,7 +97,7 @@ def _said(kind: str, namespace: str, name: str) -> str:
 def _objects(path: str, stdin: TextIO) -> Iterator[tuple[str, Raw]]:
     found = False
     try:
-        for number, document in documents(_text(path, stdin)):
+        for number, document in documents(read_text(path, stdin)):
             found = True
             yield from _unrolled(document, f"{_file(path)}: document {number}")
     except UnreadableText as error:
@@ -106,7 +106,8 @@ def _objects(path: str, stdin: TextIO) -> Iterator[tuple[str, Raw]]:
         raise InputError(f"{_file(path)}: expected Kubernetes objects as YAML or JSON, found nothing")
 
 
-def _text(path: str, stdin: TextIO) -> str:
+def read_text(path: str, stdin: TextIO) -> str:
+    """Of a file, or of standard input ("-"), which must be UTF-8. Raises InputError."""
     try:
         if path == "-":
             # A stream of text alone (a test's, a notebook's) has been decoded already.

@@ -228,6 +228,56 @@ def size(
 
 
 @cli.command()
+@click.option("-f", "--filename", "files", multiple=True, help="A cluster, as plan reads it: for its size and flavors.")
+@click.option("--seed", default=1, show_default=True, help="The same seed gives the same trace.")
+@click.option("--accelerators", default=64, show_default=True, type=click.IntRange(1), help="Without -f: how many.")
+@click.option("--jobs", default=160, show_default=True, type=click.IntRange(1, 1_000_000))
+@click.option("--hours", default=24.0, show_default=True, type=click.FloatRange(0.01, 100_000))
+@click.option("--load", default=1.0, show_default=True, type=click.FloatRange(0.001, 100), help="Asked over there is.")
+@click.option("--elastic", default=0.7, show_default=True, type=click.FloatRange(0, 1), help="Part that can resize.")
+@click.option("--shared", default=0.3, show_default=True, type=click.FloatRange(0, 1), help="Part with a global batch.")
+@click.option(
+    "--declared", default=0.0, show_default=True, type=click.FloatRange(0, 1), help="Part that tells its curve."
+)
+@click.option("--tail", default=1.8, show_default=True, type=click.FloatRange(0, 4), help="Sigma of log duration.")
+@click.option("--swing", default=0.5, show_default=True, type=click.FloatRange(0, 1), help="Of arrivals over a day.")
+@click.option("-o", "--output", default="-", show_default=True, help="The file to write, or - for standard output.")
+def trace(files: tuple[str, ...], seed: int, accelerators: int, output: str, **mix: Any) -> None:
+    """Write a generated trace as CSV: heavy-tailed durations, arrivals by day and night, powers of two."""
+    from apportion.cli.simulate import trace_command
+
+    _put(trace_command(files, seed, accelerators, **mix), output)
+
+
+@cli.command()
+@click.option("--trace", required=True, metavar="T", help="A CSV file, or generate:jobs=160,load=1,... for each seed.")
+@click.option("--cluster", "files", required=True, multiple=True, metavar="C", help="A file as plan reads it; repeat.")
+@click.option(
+    "--policy", "policies", multiple=True, metavar="POLICY", help="A rule or an AllocationPolicy file; repeat."
+)
+@click.option("--seeds", default=5, show_default=True, type=click.IntRange(1, 1000), help="How many.")
+@click.option("--first-seed", default=1, show_default=True)
+@click.option("--round-seconds", default=60.0, show_default=True, type=click.FloatRange(0.05, 86_400))
+@click.option("--noise", default=0.05, show_default=True, type=click.FloatRange(0, 1), help="Of one measured rate.")
+@click.option("--learning/--no-learning", default=True, show_default=True, help="Jobs report their rate.")
+@click.option("--failure-hours", type=click.FloatRange(0.1), help="Mean of a node, between failures; default: none.")
+@click.option("--repair-hours", default=1.0, show_default=True, type=click.FloatRange(0.01))
+@click.option("--checkpoint-minutes", default=30.0, show_default=True, type=click.FloatRange(0))
+@click.option("--processes", type=click.IntRange(1, 256), help="Simulations at once; default: one for each CPU.")
+@click.option("-o", "--output", metavar="DIR", help="Write results.json, results.csv and index.html there.")
+def simulate(files: tuple[str, ...], **asked: Any) -> None:
+    """Play a trace on a cluster under several policies, and compare them with the first.
+
+    POLICY is one of program, static, fifo, drf, max-min and greedy, or a file; without any, program. The cluster starts
+    empty but for pods of others. Intervals are paired bootstrap intervals over the seeds, of 95 %.
+    """
+    from apportion.cli.simulate import Asked, simulate_command
+    from apportion.cli.source import Source
+
+    simulate_command(Source(files, None, None, None), Asked(**asked))
+
+
+@cli.command()
 @click.argument("folder", metavar="DIR")
 @click.option("--at", "at_time", metavar="TIME", help="The last round at or before this time (RFC 3339), in full.")
 @click.option(
@@ -257,11 +307,18 @@ def snapshot(kubeconfig: str | None, context: str | None, output: str) -> None:
     """Write all that the operator reads of a live cluster as one List, secrets and environment values left out."""
     from apportion.cli.source import Source, snapshot_text
 
-    text = snapshot_text(Source((), kubeconfig, context, None))
+    _put(snapshot_text(Source((), kubeconfig, context, None)), output)
+
+
+def _put(text: str, output: str) -> None:
     if output == "-":
         click.echo(text, nl=False)
-    else:
+        return
+    try:
         Path(output).write_text(text, encoding="utf-8")
+    except OSError as error:
+        click.echo(f"error: -o {output}: expected a file that can be written to: {error.strerror}", err=True)
+        sys.exit(2)
 
 
 @cli.command()

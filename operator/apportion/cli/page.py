@@ -1,6 +1,6 @@
 """An assessment as one HTML page that needs nothing else: no script, no address, charts as inline SVG."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from html import escape
 
@@ -16,15 +16,8 @@ from apportion.cli.assess import (
     job_rows,
     state_lines,
 )
+from apportion.cli.html import html_list, html_page, html_table
 from apportion.cli.svg import Bars, stacked
-
-STYLE = """
-body { font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 72em; padding: 0 1em; color: #222; }
-table { border-collapse: collapse; margin: 1em 0; }
-th, td { text-align: left; padding: .2em .8em; border-bottom: 1px solid #ddd; vertical-align: top; }
-th { font-size: 80%; color: #555; }
-svg { max-width: 100%; height: auto; }
-"""
 
 
 def assessment_page(found: Assessment, warnings: Iterable[str], now: float) -> str:
@@ -32,23 +25,21 @@ def assessment_page(found: Assessment, warnings: Iterable[str], now: float) -> s
     at = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
     parts = [
         f"<h1>Accelerators, {escape(at)}</h1>",
-        _table(FLAVORS, flavor_rows(found)),
-        _list(state_lines(found)),
+        html_table(FLAVORS, flavor_rows(found)),
+        html_list(state_lines(found)),
         "<h2>Who holds them</h2>",
         *_holders(found),
-        _table(HOLDERS, holder_rows(found)),
+        html_table(HOLDERS, holder_rows(found)),
         "<h2>Largest gang that fits now</h2>",
         "<p>EACH is the accelerators of one replica, CPU and MEMORY the most that a job of this size asks for each. "
         "STRANDED are free accelerators that replicas of this size cannot use.</p>",
         *_gangs(found),
-        _table(GANGS, gang_rows(found)),
+        html_table(GANGS, gang_rows(found)),
         "<h2>Which job can use which flavor</h2>",
-        _table(JOBS, job_rows(found)),
-        _list([f"warning: {warning}" for warning in warnings]),
+        html_table(JOBS, job_rows(found)),
+        html_list([f"warning: {warning}" for warning in warnings]),
     ]
-    head = f'<meta charset="utf-8"><title>Apportion: accelerators, {escape(at)}</title><style>{STYLE}</style>'
-    body = "\n".join(part for part in parts if part)
-    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
+    return html_page(f"Apportion: accelerators, {at}", parts)
 
 
 def _holders(found: Assessment) -> list[str]:
@@ -76,13 +67,3 @@ def _gangs(found: Assessment) -> list[str]:
             parts = {"usable": used, "stranded": stranded}
             charts.append(stacked(Bars(f"{room.flavor}: free, by replica size", "free accelerators", sizes, parts)))
     return charts
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    top = "".join(f"<th>{escape(head)}</th>" for head in heads)
-    body = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{top}</tr></thead><tbody>\n{body}\n</tbody></table>" if body else ""
-
-
-def _list(lines: Sequence[str]) -> str:
-    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>" if lines else ""

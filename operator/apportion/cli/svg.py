@@ -27,6 +27,64 @@ class Bars:
     parts: Mapping[str, Sequence[float]]
 
 
+@dataclass(frozen=True)
+class Lines:
+    """`lines` has for each name the points (x, y) of its line; log: of the x axis; top: of the y axis."""
+
+    title: str
+    x: str
+    y: str
+    lines: Mapping[str, Sequence[tuple[float, float]]]
+    log: bool = False
+    top: float | None = None
+
+
+def curves(lines: Lines) -> str:
+    """Raises NoCharts."""
+    figure, axes = _figure(3.6)
+    for number, (name, points) in enumerate(lines.lines.items()):
+        xs, ys = [x for x, _ in points], [y for _, y in points]
+        axes.plot(xs, ys, color=COLORS[number % len(COLORS)], label=name, linewidth=1.5)
+    if lines.log:
+        axes.set_xscale("log")
+    axes.set_ylim(0.0, lines.top)
+    _finished(axes, lines.title, (lines.x, lines.y))
+    return svg(figure)
+
+
+@dataclass(frozen=True)
+class Bands:
+    """`parts` has for each name its height at every x; they lie one on the other. top: a line above them all."""
+
+    title: str
+    x: str
+    y: str
+    at: Sequence[float]
+    parts: Mapping[str, Sequence[float]]
+    top: tuple[str, Sequence[float]]
+
+
+def areas(bands: Bands) -> str:
+    """Raises NoCharts."""
+    figure, axes = _figure(3.6)
+    colors = [
+        LIGHT if name == "restarting" else COLORS[number % len(COLORS)] for number, name in enumerate(bands.parts)
+    ]
+    axes.stackplot(bands.at, *bands.parts.values(), labels=list(bands.parts), colors=colors)
+    name, heights = bands.top
+    axes.plot(bands.at, heights, color=GREY, linewidth=1.0, label=name)
+    axes.set_ylim(0.0)
+    _finished(axes, bands.title, (bands.x, bands.y))
+    return svg(figure)
+
+
+def _finished(axes: Any, title: str, units: tuple[str, str]) -> None:
+    axes.set_xlabel(units[0])
+    axes.set_ylabel(units[1])
+    axes.set_title(title, loc="left")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
+
+
 def stacked(bars: Bars) -> str:
     """Raises NoCharts."""
     figure, axes = _figure(1.2 + 0.45 * len(bars.names))

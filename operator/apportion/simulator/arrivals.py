@@ -1,13 +1,17 @@
 """What comes: jobs with their work and their true curves, and what a policy is told of those."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from math import inf
 from random import Random
+from types import MappingProxyType
 
 from apportion.model.curves import Curve, Points
 from apportion.model.eligibility import accepts, speed
 from apportion.model.flavors import Flavor
 from apportion.model.jobs import Job
+
+NO_SPEEDS: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +20,9 @@ class Arrival:
 
     job: the spec as its owner applies it; its curve and the speeds of its flavors are what a policy is told.
     work: what is to be done, in units of throughput times seconds; infinite for a job that stays.
-    truth: the throughput by replicas on a flavor of speed 1. No policy sees it; the speeds are true.
+    truth: the throughput by replicas on a flavor of speed 1. No policy sees it.
     leaves: when its owner deletes it, done or not.
+    speeds: how fast flavors truly are for it, where that is not what the job or the flavor says.
     """
 
     at: float
@@ -25,14 +30,19 @@ class Arrival:
     work: float
     truth: Curve
     leaves: float = inf
+    speeds: Mapping[str, float] = field(default_factory=lambda: NO_SPEEDS)
+
+    def speed(self, flavor: Flavor) -> float:
+        """How fast the flavor truly is for the job."""
+        return self.speeds.get(flavor.name, speed(self.job, flavor))
 
     def rate(self, replicas: int, flavor: Flavor) -> float:
         """True units of work in a second."""
-        return self.truth.at(replicas) * speed(self.job, flavor) if replicas > 0 else 0.0
+        return self.truth.at(replicas) * self.speed(flavor) if replicas > 0 else 0.0
 
     def best_rate(self, flavors: tuple[Flavor, ...]) -> float:
         """The rate that it would have alone: its best step on the fastest flavor that it accepts."""
-        fastest = max((speed(self.job, flavor) for flavor in flavors if accepts(self.job, flavor)), default=0.0)
+        fastest = max((self.speed(flavor) for flavor in flavors if accepts(self.job, flavor)), default=0.0)
         return max((self.truth.at(step) for step in self.job.steps), default=0.0) * fastest
 
 

@@ -67,6 +67,23 @@ class Scheduler:
         new = tuple(self._pod(job, now) for _ in range(outcome.granted.replicas - len(kept)))
         return replace(job, memory=outcome.memory, pods=(*kept, *going, *new))
 
+    def lost(self, snapshot: Snapshot, name: str) -> Snapshot:
+        """The node is gone with its pods: a ReplicaSet has made others, which wait."""
+        nodes = tuple(replace(node, placeable=False) if node.name == name else node for node in snapshot.nodes)
+        jobs = tuple(
+            replace(job, pods=tuple(self._without(job, name, snapshot.now)))
+            if any(pod.node == name for pod in job.pods) else job
+            for job in snapshot.jobs
+        )  # fmt: skip
+        return replace(snapshot, nodes=nodes, jobs=jobs)
+
+    def _without(self, job: Job, name: str, now: float) -> Iterable[Pod]:
+        for pod in job.pods:
+            if pod.node != name:
+                yield pod
+            elif not pod.terminating:
+                yield self._pod(job, now)
+
     def _pod(self, job: Job, now: float) -> Pod:
         self._made += 1
         name = f"{job.key.name}-{self._made}"
@@ -83,12 +100,16 @@ class Scheduler:
         jobs = {job.key: job for job in snapshot.jobs}
         flavors = {flavor.name: flavor for flavor in snapshot.flavors}
         free = free_now(snapshot)
+        spots = {key: self._spots(snapshot, jobs[key], flavors) for key in {key for key, _ in waiting}}
         bound: dict[JobKey, dict[str, str]] = {}
         for key, pod in waiting:
-            job, flavor = jobs[key], flavors[current_grant(jobs[key]).flavor]
+            flavor, asked = flavors[current_grant(jobs[key]).flavor], jobs[key].requests
+            # The accelerator alone rules most nodes out.
+            most, each = flavor.resource, asked.get(flavor.resource, 0)
             able = [
-                (node.name, _full(node, free[node.name], flavor)) for node in self._able(snapshot, job, flavor, free)
-            ]
+                (node.name, _full(node, free[node.name], flavor))
+                for node in spots[key] if free[node.name].get(most, 0) >= each and fits(free[node.name], asked)
+            ]  # fmt: skip
             if able:
                 name = self._choose(self._random, able)
                 free[name] = minus(free[name], pod.requests)
@@ -96,20 +117,27 @@ class Scheduler:
         return replace(snapshot, jobs=tuple(_bound(job, bound.get(job.key, {}), snapshot.now) for job in snapshot.jobs))
 
     @staticmethod
-    def _able(snapshot: Snapshot, job: Job, flavor: Flavor, free: Mapping[str, Mapping[str, int]]) -> Iterable[Node]:
-        return (
-            node
-            for node in snapshot.nodes
-            if node.placeable and fits(free[node.name], job.requests) and selects(job, flavor, node)
-        )
+    def _spots(snapshot: Snapshot, job: Job, flavors: Mapping[str, Flavor]) -> tuple[Node, ...]:
+        """The nodes that the job's pods may be on, whether or not there is room."""
+        flavor = flavors[current_grant(job).flavor]
+        return tuple(node for node in snapshot.nodes if node.placeable and selects(job, flavor, node))
 
 
 def left(snapshot: Snapshot) -> Snapshot:
     """Terminating pods are gone."""
-    if not any(pod.terminating for job in snapshot.jobs for pod in job.pods):
+    if not any_leaving(snapshot):
         return snapshot
-    jobs = (replace(job, pods=tuple(pod for pod in job.pods if not pod.terminating)) for job in snapshot.jobs)
+    jobs = (
+        replace(job, pods=tuple(pod for pod in job.pods if not pod.terminating))
+        if any(pod.terminating for pod in job.pods) else job
+        for job in snapshot.jobs
+    )  # fmt: skip
     return replace(snapshot, jobs=tuple(jobs))
+
+
+def any_leaving(snapshot: Snapshot) -> bool:
+    """Pods are terminating: they still hold their room."""
+    return any(pod.terminating for job in snapshot.jobs for pod in job.pods)
 
 
 def _bound(job: Job, where: Mapping[str, str], now: float) -> Job:
