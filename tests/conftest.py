@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from controlplane import programs
@@ -18,6 +19,11 @@ PLANE_TESTS = re.compile(r"^tests/(controlplane|image)/|\[real(-[^]]*)?\]$")
 """Those of these folders, and those of others that are for the sandbox and for the real control plane."""
 SHAKEN = re.compile(r"^tests/controlplane/test_(faults|soak)\.py")
 """Those that stop parts of a control plane, and so have another one for themselves."""
+# The same examples in every run, and no test is late: these machines are shared.
+settings.register_profile(
+    "same", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("same")
 # Tests wait for pods to leave a node that is not ready.
 OPTIONS = Options(not_ready_seconds=1)
 
