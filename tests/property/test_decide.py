@@ -8,7 +8,7 @@ from dataclasses import replace
 from random import Random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apportion.model.jobs import Job, JobKey, Pod
@@ -18,7 +18,7 @@ from apportion.model.snapshot import Snapshot
 from apportion.planner import decide
 from builders import GPU, NOW, job, node, queue, quota, snapshot
 
-PROFILE = settings(max_examples=25, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+PROFILE = settings(max_examples=15)
 SIZES = (1, 2, 4, 8)
 
 

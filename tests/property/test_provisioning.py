@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from random import Random
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apportion.model.flavors import Provisionable
@@ -17,7 +17,7 @@ from apportion.model.snapshot import Snapshot
 from apportion.planner import decide
 from builders import A100, GPU, H100, NOW, job, node, queue, quota, running, snapshot
 
-PROFILE = settings(max_examples=25, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+PROFILE = settings(max_examples=8)
 EACH = 8
 TIMEOUT = 900.0
 STEP = 30.0

@@ -151,10 +151,8 @@ def validate(schema: Obj, value: Any, path: str = "") -> list[Cause]:
         if schema["type"] == "integer" and isinstance(value, float):
             why = f"Checked value must be of type integer (default format) in {path}"
             causes.append(invalid_value("<nil>", "", why))
-        return causes
-    causes = _composed(schema, value, path)
-    if "enum" in schema and not any(same(value, word) for word in schema["enum"]):
-        causes.append(not_supported(path, value, [str(word) for word in schema["enum"]]))
+        return causes + _enumerated(schema, value, path)
+    causes = _composed(schema, value, path) + _enumerated(schema, value, path)
     if isinstance(value, str):
         return causes + _string(schema, value, path)
     if isinstance(value, dict):
@@ -164,6 +162,13 @@ def validate(schema: Obj, value: Any, path: str = "") -> list[Cause]:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return causes + _number(schema, value, path)
     return causes
+
+
+def _enumerated(schema: Obj, value: Any, path: str) -> list[Cause]:
+    """The real server says this also of a value of another type."""
+    if "enum" not in schema or any(same(value, word) for word in schema["enum"]):
+        return []
+    return [not_supported(path, value, [str(word) for word in schema["enum"]])]
 
 
 def _wrong_type(path: str, wanted: str, value: Any) -> Cause:
