@@ -18,6 +18,7 @@ from apportion.optimizer.solving import Solvers
 COLUMNS_PER_GROUP = (1.35, 2.0)  # of the first integer programs: what the relaxation uses and the nearest others
 MOST_COLUMNS = 4000  # of one integer program; what is left out is in the bound
 FEW_COLUMNS = 400  # below it nothing is pruned that a better plan might use
+FEW_TO_RELAX = 1000  # columns that all together take a solver less time than finding prices without one
 NEAR_PER_GROUP = 4  # columns near the best response that the relaxation starts from
 FEW_PER_GROUP = 2  # the same where prices are known
 RELAXATIONS = 4
@@ -107,11 +108,14 @@ def shared(problem: Problem, start: Floats, solvers: Solvers, target: Target) ->
 
 def priced(problem: Problem, x: Floats, solvers: Solvers, target: Target) -> Relaxed:
     """Prices of the relaxation: over the columns near the best response and x, until others change it next to nothing:
-    less than a fifth of the gap that is good enough."""
+    less than a fifth of the gap that is good enough. Where there are few columns, over all of them at once."""
+    if not len(problem.value):
+        return Relaxed(np.zeros(len(problem.rows)), 0.0, None)
+    offered = np.flatnonzero(problem.offered | (x > 0))
+    if len(offered) <= FEW_TO_RELAX and (exact := solvers.relax(problem, offered, problem.value)) is not None:
+        return Relaxed(exact.prices, problem.bound(exact.prices), exact.x)
     prices = smoothed_prices(problem, target.prices)
     bound, relaxed = problem.bound(prices), None
-    if not len(problem.value):
-        return Relaxed(prices, 0.0, None)
     chosen = _nearest(problem, prices, x, NEAR_PER_GROUP if target.prices is None else FEW_PER_GROUP)
     for _ in range(RELAXATIONS):
         found = solvers.relax(problem, np.flatnonzero(chosen), problem.value)
