@@ -192,7 +192,7 @@ def prices_apart(one: Decision, other: Decision) -> float:
     return max(abs(left.get(key, 0.0) - right.get(key, 0.0)) for key in {*left, *right}) / max(left.values())
 
 
-@pytest.mark.parametrize("seed", [0, 11])
+@pytest.mark.parametrize("seed", [39, 56])
 async def test_noise_of_the_rates_writes_nothing(seed: int) -> None:
     """Seeds where it moves a price by more than 30 % of the highest, and changes no decision."""
     world, server = crowded(seed), Server("a", "b")
