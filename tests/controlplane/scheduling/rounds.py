@@ -86,7 +86,10 @@ class Play:
 
     @property
     def settled(self) -> bool:
-        """Every Deployment has the pods that it should have, every pod runs or was refused, and nobody leaves."""
+        """All nodes are seen, every Deployment has the pods that it should have, every pod runs or was refused, and
+        nobody leaves."""
+        if len(self.objects[NODE]) < len(self.world.nodes):
+            return False
         jobs = {text(job, "metadata", "name") for job in self.objects[JOB]}
         sets = {text(one, "metadata", "uid"): _owner(one) for one in self.objects[REPLICA_SET]}
         counts: dict[str, int] = {}
