@@ -8,11 +8,13 @@ import pytest
 from apportion.model.curves import Curve, Points, Usl
 from apportion.model.flavors import Flavor
 from apportion.model.jobs import FlavorChoice
-from apportion.model.policy import Objective, Stability
+from apportion.model.plan import Grant
+from apportion.model.policy import Aim, Objective, Stability
 from apportion.model.queues import Queue, Quota
 from apportion.model.snapshot import Terms
-from apportion.optimizer import solve
+from apportion.optimizer import Appraisal, solve
 from apportion.optimizer.options import thinned
+from apportion.optimizer.solve import Round
 from apportion.optimizer.value import admission_worth, change_factor, utility
 from optimizer_builders import EXACT, GPU, NOW, flavors, granted, job, node, running, snapshot, under
 
@@ -170,3 +172,19 @@ def test_the_exponent_of_the_policy_counts() -> None:
     for_rate = solve(snapshot([node("n")], jobs), replace(EXACT, objective=Objective(exponent=1.0)))
     assert granted(fair)["b"] >= 2
     assert granted(for_rate) == {"a": 6, "b": 2}
+
+
+@pytest.mark.parametrize("aim", Aim)
+def test_an_option_alone_is_worth_what_its_column_is(aim: Aim) -> None:
+    priced = (Flavor("h100", GPU, speed=2.0, price_per_hour=3.0), Flavor("a100", GPU, speed=1.0, price_per_hour=1.0))
+    nodes = [node("n1"), node("n2", flavor="a100")]
+    jobs = [running(job("old", 1, 4, curve=Usl(1.0, 0.05)), {"n1": 2}), job("new", 2, 4, 2, created=NOW - 900)]
+    base = snapshot(nodes, jobs, flavors=priced)
+    policy = replace(EXACT, objective=replace(EXACT.objective, name=aim))
+    found, appraisal = Round(base, policy).found, Appraisal(base, policy)
+    columns = found.columns
+    assert {bool(one) for one in columns.current} == {True, False}
+    for at in range(len(columns)):
+        one = found.groups[columns.group[at]].like
+        grant = Grant(priced[columns.flavor[at]].name, int(columns.replicas[at]))
+        assert appraisal.value(one, grant, restarted=not columns.current[at]) == pytest.approx(columns.value[at]), grant

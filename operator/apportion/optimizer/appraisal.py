@@ -6,10 +6,10 @@ from apportion.model.jobs import Job
 from apportion.model.plan import Grant
 from apportion.model.policy import Policy
 from apportion.model.snapshot import Snapshot
-from apportion.optimizer.options import ROUNDING, UTILITIES
 from apportion.optimizer.value import (
     Rates,
     admission_worth,
+    after_change,
     change_factor,
     costs,
     job_weights,
@@ -31,16 +31,13 @@ class Appraisal:
     def value(self, job: Job, grant: Grant, restarted: bool = False) -> float:
         """restarted: after what a change leaves of it. The flavor is one that the job accepts."""
         objective = self._policy.objective
+        terms = terms_of(self._snapshot, job)
+        factor = change_factor(job, self._snapshot.now, self._policy.stability, terms) if restarted else 1.0
         rates = Rates(job, self._snapshot.flavors, self._populated)
-        rate = rates.base(grant.replicas) * rates.speed(grant.flavor)
-        wanted, counts_as = rates.enough(grant.flavor)
-        rate = counts_as if rate >= wanted * (1 - ROUNDING) else rate
-        if restarted:
-            terms = terms_of(self._snapshot, job)
-            rate *= change_factor(job, self._snapshot.now, self._policy.stability, terms)
+        rate = np.array([rates.base(grant.replicas) * rates.speed(grant.flavor)])
+        enough, counts_as = (np.array([each]) for each in rates.enough(grant.flavor))
+        cost = np.array([grant.replicas * job.per_replica * self._prices[grant.flavor]])
+        gain = worth(objective, after_change(rate, enough, counts_as, np.array([factor])), cost / factor)
         weight = self._weights[job.queue_name]
         admission = weight * admission_worth(job, self._snapshot.now, objective)
-        cost = grant.replicas * job.per_replica * self._prices[grant.flavor]
-        gain = worth(objective, np.array([rate]), np.array([cost]))
-        counted = admission if objective.name in UTILITIES else 0.0
-        return float(value(objective, gain, np.array([weight]), np.array([counted]))[0])
+        return float(value(objective, gain, np.array([weight]), np.array([admission]))[0])

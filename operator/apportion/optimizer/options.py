@@ -15,11 +15,20 @@ from apportion.model.policy import Aim, Policy
 from apportion.model.queues import Queue
 from apportion.model.snapshot import Snapshot, Terms
 from apportion.optimizer.staying import Ground, Held, Standing
-from apportion.optimizer.value import Rates, admission_worth, change_factor, costs, job_weights, terms_of, value, worth
+from apportion.optimizer.value import (
+    Rates,
+    admission_worth,
+    after_change,
+    change_factor,
+    costs,
+    job_weights,
+    terms_of,
+    value,
+    worth,
+)
 
 MOST_OPTIONS = 64
 UTILITIES = (Aim.PROPORTIONAL_FAIR, Aim.MAX_MIN_FAIR)
-ROUNDING = 1e-9
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -229,7 +238,7 @@ class _Draft:
         factor = np.where(current, 1.0, np.array(self._factor, dtype=np.float64)[offer])
         speed = np.array(self._speed, dtype=np.float64)[offer]
         wanted, counts_as = np.array(self._enough, dtype=np.float64).reshape(-1, 2)[offer].T
-        rate = np.where(base * speed >= wanted * (1 - ROUNDING), counts_as, base * speed) * factor
+        rate = after_change(base * speed, wanted, counts_as, factor)
         objective = self.policy.objective
         gain = worth(objective, rate, self._cost(group, offer, replicas) / factor)
         keeps = np.array([each.keeps for each in self.groups], dtype=np.int64)[group]

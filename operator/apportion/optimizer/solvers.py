@@ -69,17 +69,12 @@ def _highs(model: _Model, program: Program, limits: Limits) -> Answer:
     with contextlib.suppress(KeyError):
         model.lp.solve(solver)
     highs = model.lp.solverModel
-    info, status = highs.getInfo(), highs.getModelStatus()
-    if status == highspy.HighsModelStatus.kInfeasible:
-        return Answer(infeasible=True, message="HiGHS: infeasible")
-    if info.primal_solution_status != FEASIBLE:
-        return Answer(message=f"HiGHS: {status.name}")
-    solution = highs.getSolution()
+    if (nothing := _without_solution(highs)) is not None:
+        return nothing
     order = {variable.name: at for at, variable in enumerate(model.lp.variables())}
-    values = np.array(solution.col_value)[[order[variable.name] for variable in model.variables]]
-    optimal = status == highspy.HighsModelStatus.kOptimal
-    bound = -info.mip_dual_bound
-    return Answer(values, optimal, bound=bound if np.isfinite(bound) else None)
+    values = np.array(highs.getSolution().col_value)[[order[variable.name] for variable in model.variables]]
+    bound = -highs.getInfo().mip_dual_bound
+    return Answer(values, _is_optimal(highs), bound=bound if np.isfinite(bound) else None)
 
 
 def _relaxed(program: Program, limits: Limits) -> Answer:
@@ -90,15 +85,26 @@ def _relaxed(program: Program, limits: Limits) -> Answer:
         highs.setOptionValue(name, value)
     highs.passModel(_arrays(program))
     highs.run()
+    if (nothing := _without_solution(highs)) is not None:
+        return nothing
+    solution = highs.getSolution()
+    values = np.array(solution.col_value)
+    bound = float(program.cost @ values)
+    return Answer(values, _is_optimal(highs), bound=bound, prices=np.array(solution.row_dual))
+
+
+def _without_solution(highs: highspy.Highs) -> Answer | None:
+    """Why there is none; None where there is one."""
     status = highs.getModelStatus()
     if status == highspy.HighsModelStatus.kInfeasible:
         return Answer(infeasible=True, message="HiGHS: infeasible")
     if highs.getInfo().primal_solution_status != FEASIBLE:
         return Answer(message=f"HiGHS: {status.name}")
-    solution = highs.getSolution()
-    values = np.array(solution.col_value)
-    optimal = status == highspy.HighsModelStatus.kOptimal
-    return Answer(values, optimal, bound=float(program.cost @ values), prices=np.array(solution.row_dual))
+    return None
+
+
+def _is_optimal(highs: highspy.Highs) -> bool:
+    return bool(highs.getModelStatus() == highspy.HighsModelStatus.kOptimal)
 
 
 def _arrays(program: Program) -> highspy.HighsLp:

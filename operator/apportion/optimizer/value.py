@@ -23,6 +23,7 @@ SLOWEST = 0.01  # x below it is taken as it: U runs to minus infinity at 0
 LEAST_CHANGE_FACTOR = 0.05
 WAITING_DOUBLES_SECONDS = 3600.0  # a job that waited so long has twice the admission worth, and never more
 WAITING_STEP_SECONDS = 60.0  # waiting counts by whole minutes: jobs applied together stay alike
+ENOUGH_WITHIN = 1e-9  # of a goal: rounding of a curve
 NO_TERMS = Terms()
 
 
@@ -34,6 +35,11 @@ def utility(x: Floats, exponent: float) -> Floats:
     """U(x) = (x^p - 1) / p, log x for p = 0, of each; x is at least `SLOWEST`."""
     x = np.maximum(x, SLOWEST)
     return np.log(x) if abs(exponent) < 1e-9 else (x**exponent - 1.0) / exponent
+
+
+def after_change(rate: Floats, enough: Floats, counts_as: Floats, factor: Floats) -> Floats:
+    """x by option: the rate, or what it counts as from `enough` on; `factor` is what a change leaves of it."""
+    return np.asarray(np.where(rate >= enough * (1 - ENOUGH_WITHIN), counts_as, rate) * factor)
 
 
 def worth(objective: Objective, x: Floats, cost: Floats) -> Floats:
