@@ -23,7 +23,7 @@ from apportion.model.policy import (
 )
 from apportion.model.snapshot import Snapshot
 from apportion.planner import decide
-from apportion.planner.clearing import MOST_ALL, MOST_SETS
+from apportion.planner.clearing import MOST_ALL, MOST_SETS, Leave, Search
 from apportion.simulator import Arrival, Course, Rules, Scheduler, least_allocated, left, play
 from builders import A100, GPU, H100, NOW, job, node, nodes, queue, quota, running, snapshot
 
@@ -432,3 +432,22 @@ def test_the_status_remembers_who_made_room_for_whom() -> None:
     assert "displaced" not in status_of(Memory(), 1)
     for forged in ("x", {"by": "team/gang"}, {**status["displaced"], "replicas": -1}, {**status["displaced"], "by": 7}):
         assert read_memory({"status": {"displaced": forged}}).displaced is None
+
+
+def test_gangs_of_one_shape_are_searched_for_once_and_all_shapes_share_the_limits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No move helps: five eighths of a node are held, three are free everywhere."""
+    seen: list[tuple[int, int]] = []
+    cheapest = Search.cheapest
+
+    def counted(search: Search) -> tuple[Leave, ...] | None:
+        seen.append((search.count, search.among))
+        return cheapest(search)
+
+    monkeypatch.setattr(Search, "cheapest", counted)
+    there = [running(job(f"r{at}", 1, 1, 5), {f"h100-{at}": 1}) for at in range(8)]
+    gangs = [job(f"g{at}", 1 + at % 2, 1 + at % 2, 8) for at in range(20)]
+    decision = decide(snapshot(*there, *gangs, on=nodes(8)), ON)
+    assert decision.plan.clearing is None
+    assert sorted(seen) == [(1, 2), (2, 2)]

@@ -14,9 +14,10 @@ from apportion.model.resources import Amounts, plus, times_fitting
 from apportion.planner.churn import cost
 from apportion.planner.flight import Flight, Kind
 
-MOST_SETS = 2000  # of jobs that are looked at for one gang; the cheapest come first
+MOST_SETS = 2000  # of jobs that are looked at for all gangs of a round; the cheapest come first
 MOST_WAYS = 1024  # in which the pods of one set may leave
-MOST_TRIALS = 2000  # placements on paper for one gang
+MOST_TRIALS = 2000  # placements on paper for all gangs of a round
+LEAST_OF_THEM = 50  # of both for a gang, however many are unlike
 MOST_ALL = 12  # movable jobs of a flavor up to which also those count that only make room for who moves
 MOST_NODES = 10  # of one job, on which it is looked at pod by pod or node by node who leaves
 
@@ -76,13 +77,14 @@ class Leave:
 class Search:
     """The cheapest jobs to move so that `count` pods of the gang's kind, and then all who moved, find room.
 
-    free: by node, what no pod holds.
+    free: by node, what no pod holds. among: so many searches share the limits of a round.
     """
 
     free: Mapping[str, Amounts]
     kind: Kind
     count: int
     movers: Sequence[Mover]
+    among: int = 1
     tried: int = 0
 
     @cached_property
@@ -95,11 +97,14 @@ class Search:
         if not 0 < self._missing(()) <= self._gained(all_pods):
             return None
         movers = sorted(self._useful(), key=lambda mover: (mover.cost, len(mover.pods), mover.job.key))
-        for chosen in _by_cost([mover.cost for mover in movers], MOST_SETS):
+        for chosen in _by_cost([mover.cost for mover in movers], self._of_all(MOST_SETS)):
             if found := self._way([movers[at] for at in chosen]):
                 return found
         greedy = self._greedy(movers)
         return self._way(greedy) if greedy else None
+
+    def _of_all(self, limit: int) -> int:
+        return max(LEAST_OF_THEM, limit // self.among)
 
     def _useful(self) -> Sequence[Mover]:
         """Of many jobs, those on nodes that the gang could use once all of them are gone."""
@@ -142,7 +147,7 @@ class Search:
     def _settles(self, way: Sequence[Leave]) -> bool:
         """Would all find room, the gang first and then the largest, wherever the scheduler puts those before?"""
         gone = [leave.mover.pods[name] for leave in way for name in leave.pods]
-        if self._missing(gone) > 0 or self.tried >= MOST_TRIALS:
+        if self._missing(gone) > 0 or self.tried >= self._of_all(MOST_TRIALS):
             return False
         self.tried += 1
         flight = Flight({**self.free, **self._without(gone)})

@@ -34,6 +34,9 @@ def clearings(snapshot: Snapshot, policy: Policy, targets: Mapping[JobKey, Grant
     resting = {flavor.name for flavor in snapshot.flavors if _rests(snapshot, targets, flavor.name)}
     floors = Floors(snapshot, {key: grant for key, grant in targets.items() if grant.replicas})
     eligibility, free = Eligibility(snapshot), free_now(snapshot)
+    appraisal = Appraisal(snapshot, _by_utility(policy))
+    unlike = len({_shape(gang) for gang in waiting})
+    searched: dict[object, tuple[Leave, ...] | None] = {}
     for gang in sorted(waiting, key=lambda job: (-job.priority, queued_since(job), job.key)):
         for flavor in sorted(snapshot.flavors, key=lambda flavor: (-speed(gang, flavor), flavor.name)):
             if flavor.name not in resting or flavor.name in snapshot.terms[gang.key].barred:
@@ -44,17 +47,29 @@ def clearings(snapshot: Snapshot, policy: Policy, targets: Mapping[JobKey, Grant
             here = sum(request_on(free[name], flavor) for name in kind.nodes)
             if here < gang.minimum * gang.per_replica:
                 continue
-            movers = [
-                Mover(job, mine, {pod.name: pod for pod in job.pods})
-                for job in snapshot.jobs
-                if current_grant(job).flavor == flavor.name and _may_move(job, gang, snapshot.terms[job.key])
-                if (mine := eligibility.kind(job, flavor.name)) and all(pod.node in mine.nodes for pod in job.pods)
-            ]
-            found = Search(free, kind, gang.minimum, movers).cheapest()
-            worth = found and _worth(Appraisal(snapshot, _by_utility(policy)), gang, grant, found)
-            if found and worth and _affords(churn, snapshot, targets, found):
+            alike = (_shape(gang), kind)
+            if alike not in searched:
+                movers = _movers(snapshot, gang, flavor.name, eligibility)
+                searched[alike] = Search(free, kind, gang.minimum, movers, unlike).cheapest()
+            found = searched[alike]
+            if found and _worth(appraisal, gang, grant, found) and _affords(churn, snapshot, targets, found):
                 yield Clearing(gang.key, grant, tuple(leave.departure for leave in found))
                 break
+
+
+def _shape(gang: Job) -> object:
+    """What decides who may move for it, and whether that helps: gangs of one shape are searched for once."""
+    return gang.queue_name, gang.priority, gang.minimum, tuple(sorted(gang.requests.items()))
+
+
+def _movers(snapshot: Snapshot, gang: Job, flavor: str, eligibility: Eligibility) -> list[Mover]:
+    """Who may be moved for the gang on this flavor."""
+    return [
+        Mover(job, mine, {pod.name: pod for pod in job.pods})
+        for job in snapshot.jobs
+        if current_grant(job).flavor == flavor and _may_move(job, gang, snapshot.terms[job.key])
+        if (mine := eligibility.kind(job, flavor)) and all(pod.node in mine.nodes for pod in job.pods)
+    ]
 
 
 def with_clearing(plan: Plan, solved: Snapshot, policy: Policy, clearing: Clearing) -> Plan:
@@ -134,7 +149,7 @@ def _by_utility(policy: Policy) -> Policy:
     return replace(policy, objective=replace(policy.objective, name=Aim.PROPORTIONAL_FAIR))
 
 
-def _worth(appraisal: Appraisal, gang: Job, grant: Grant, leaves: Sequence["Leave"]) -> bool:
+def _worth(appraisal: Appraisal, gang: Job, grant: Grant, leaves: Sequence[Leave]) -> bool:
     """Does the gang gain more than the restarts lose, by the margin of any change?"""
     return appraisal.value(gang, grant) > sum(_restart_loss(appraisal, leave.mover.job) for leave in leaves)
 
@@ -145,7 +160,7 @@ def _restart_loss(appraisal: Appraisal, job: Job) -> float:
     return appraisal.value(job, grant) - appraisal.value(job, grant, restarted=True)
 
 
-def _affords(churn: Churn, snapshot: Snapshot, targets: Mapping[JobKey, Grant], leaves: Sequence["Leave"]) -> bool:
+def _affords(churn: Churn, snapshot: Snapshot, targets: Mapping[JobKey, Grant], leaves: Sequence[Leave]) -> bool:
     """Has the churn budget room for these restarts beside those of the plan? Who keeps some pods restarts twice."""
     changed = [job for job in snapshot.jobs if (had := current_grant(job)).replicas and targets[job.key] != had]
     moved = [leave.mover.job for leave in leaves]
