@@ -18,13 +18,16 @@ async def halves(cluster: Cluster) -> tuple[str, str]:
     (second,) = await cluster.nodes(1, gpus=8)
     await cluster.submit("cheap", gpus=4)
     await cluster.expect("cheap", phase="Running", granted=1)
-    await cluster.delete("TrainingJob", "filler")
-    await cluster.until(lambda: gone(cluster, "filler"), "the filler is gone")
+    await remove_filler(cluster)
     return first, second
 
 
-async def gone(cluster: Cluster, name: str) -> bool:
-    return not await cluster.pods(name, leaving=True)
+async def remove_filler(cluster: Cluster) -> None:
+    async def gone() -> bool:
+        return not await cluster.pods("filler", leaving=True)
+
+    await cluster.delete("TrainingJob", "filler")
+    await cluster.until(gone, "the filler is gone")
 
 
 async def test_a_gang_that_fits_by_count_waits_until_the_policy_lets_jobs_move(cluster: Cluster) -> None:
@@ -72,8 +75,7 @@ async def test_exactly_the_chosen_pods_leave_when_a_job_goes_on_with_fewer(clust
     (second,) = await cluster.nodes(1, gpus=8)
     await cluster.spec("wide", maxReplicas=3)
     await cluster.expect("wide", phase="Running", granted=3)
-    await cluster.delete("TrainingJob", "filler")
-    await cluster.until(lambda: gone(cluster, "filler"), "the filler is gone")
+    await remove_filler(cluster)
     stays = await pods_on(cluster, "wide", first)
     assert (len(stays), len(await pods_on(cluster, "wide", second))) == (1, 2)
 

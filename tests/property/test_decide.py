@@ -18,7 +18,7 @@ from apportion.model.snapshot import Snapshot
 from apportion.planner import decide
 from builders import GPU, NOW, job, node, queue, quota, snapshot
 
-PROFILE = settings(max_examples=15)
+PROFILE = settings(max_examples=25)
 SIZES = (1, 2, 4, 8)
 
 

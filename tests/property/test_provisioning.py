@@ -17,7 +17,7 @@ from apportion.model.snapshot import Snapshot
 from apportion.planner import decide
 from builders import A100, GPU, H100, NOW, job, node, queue, quota, running, snapshot
 
-PROFILE = settings(max_examples=8)
+PROFILE = settings(max_examples=25)
 EACH = 8
 TIMEOUT = 900.0
 STEP = 30.0
