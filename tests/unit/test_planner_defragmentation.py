@@ -23,7 +23,7 @@ from apportion.model.policy import (
 )
 from apportion.model.snapshot import Snapshot
 from apportion.planner import decide
-from apportion.planner.clearing import MOST_ALL, MOST_SETS, Leave, Search
+from apportion.planner.clearing import LEAST_OF_THEM, MOST_ALL, MOST_SETS, Leave, Search
 from apportion.simulator import Arrival, Course, Rules, Scheduler, least_allocated, left, play
 from builders import A100, GPU, H100, NOW, job, node, nodes, queue, quota, running, snapshot
 
@@ -438,11 +438,11 @@ def test_gangs_of_one_shape_are_searched_for_once_and_all_shapes_share_the_limit
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """No move helps: five eighths of a node are held, three are free everywhere."""
-    seen: list[tuple[int, int]] = []
+    seen: list[Search] = []
     cheapest = Search.cheapest
 
     def counted(search: Search) -> tuple[Leave, ...] | None:
-        seen.append((search.count, search.among))
+        seen.append(search)
         return cheapest(search)
 
     monkeypatch.setattr(Search, "cheapest", counted)
@@ -450,4 +450,7 @@ def test_gangs_of_one_shape_are_searched_for_once_and_all_shapes_share_the_limit
     gangs = [job(f"g{at}", 1 + at % 2, 1 + at % 2, 8) for at in range(20)]
     decision = decide(snapshot(*there, *gangs, on=nodes(8)), ON)
     assert decision.plan.clearing is None
-    assert sorted(seen) == [(1, 2), (2, 2)]
+    assert sorted((search.count, search.among) for search in seen) == [(1, 2), (2, 2)]
+    alone, crowded = (replace(seen[0], among=among, tried=0) for among in (1, 10_000))
+    assert cheapest(alone) is cheapest(crowded) is None
+    assert alone.tried > LEAST_OF_THEM >= crowded.tried
