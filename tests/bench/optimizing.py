@@ -78,7 +78,7 @@ def _full(snapshot: Snapshot, method: str) -> str:
     problem, _ = staged(round_.found, round_.limits, round_.solvers, GAP)
     every = np.flatnonzero(problem.offered)
     size = problem.size[problem.options.columns.group].astype(np.float64)
-    program = restrict(problem, problem.rows, every, problem.value, size).program
+    program = restrict(problem, None, every, problem.value, size).program
     started = time.perf_counter()
     answer = WORKER.solve(program, Limits(method, True, GAP, FULL_SECONDS), FULL_SECONDS * 1.1)
     seconds = time.perf_counter() - started

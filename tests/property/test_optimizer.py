@@ -16,6 +16,7 @@ from apportion.model.plan import Plan, Status
 from apportion.model.policy import Policy, SolverLimits, Stability
 from apportion.model.queues import Queue, Quota
 from apportion.model.resources import total
+from apportion.model.selection import NodeChoice
 from apportion.model.snapshot import Ceiling, Snapshot, Terms
 from apportion.optimizer import place, solve, survivors, violations
 from apportion.optimizer.repair import Assignment
@@ -212,6 +213,49 @@ def test_the_bound_of_plans_that_leave_the_same_pods_is_never_below_the_best_of_
     found = best(snapshot, EXACT, allowed)
     assert plan.bound_staying is not None
     if found is not None:
+        assert plan.bound_staying >= found.value - 1e-6
+
+
+@st.composite
+def unlike_clusters(draw: st.DrawFn) -> Snapshot:
+    """Sizes that are no chain, processors that bind first, zones that only some may use: rows of sums do not say it."""
+    base = draw(snapshots(sizes=(1, 2, 3, 4, 6), tight_cpu=draw(st.booleans())))
+    zone = {node.name: draw(st.sampled_from("ab")) for node in base.nodes}
+    nodes = tuple(replace(node, labels={"zone": zone[node.name]}) for node in base.nodes)
+    jobs = []
+    for job in base.jobs:
+        here = {zone[pod.node or ""] for pod in job.pods}
+        wanted = draw(st.sampled_from((None, "a", "b")))
+        fixed = wanted is None or (here and here != {wanted})
+        jobs.append(job if fixed else replace(job, nodes=NodeChoice((("zone", str(wanted)),))))
+    return replace(base, nodes=nodes, jobs=tuple(jobs), queues=())
+
+
+@QUICK
+@given(unlike_clusters())
+def test_where_rows_do_not_say_what_packs_the_brute_force_optimum_is_reached_too(base: Snapshot) -> None:
+    """With nothing running: then no choice of who stays where is left open."""
+    jobs = tuple(replace(job, pods=(), memory=Memory()) for job in base.jobs)
+    snapshot = replace(base, jobs=jobs, terms={})
+    plan, found = solve(snapshot, EXACT), best(snapshot, EXACT, lambda picked: True)
+    assert found is not None
+    assert plan.status is Status.OPTIMAL
+    assert plan.objective == pytest.approx(found.value, abs=1e-5), (chosen(snapshot, plan), found)
+    assert plan.bound == pytest.approx(found.value, abs=1e-5)
+
+
+@QUICK
+@given(unlike_clusters())
+def test_beside_pods_that_stay_nothing_better_with_the_same_in_their_places_was_called_infeasible(
+    snapshot: Snapshot,
+) -> None:
+    plan = solve(snapshot, EXACT)
+    stays = staying(snapshot, chosen(snapshot, plan))
+    found = best(snapshot, EXACT, lambda picked: staying(snapshot, picked) == stays and packs_around(snapshot, picked))
+    assert plan.bound_staying is not None
+    assert plan.bound >= plan.bound_staying >= plan.objective
+    if found is not None:
+        assert plan.objective == pytest.approx(found.value, abs=1e-5), (chosen(snapshot, plan), found)
         assert plan.bound_staying >= found.value - 1e-6
 
 

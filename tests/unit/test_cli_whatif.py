@@ -233,17 +233,20 @@ def test_explain_says_what_is_worth_it_but_does_not_fit_whole() -> None:
 
 
 def test_explain_says_when_the_free_room_does_not_lie_together(write: Callable[[list[Any]], str]) -> None:
-    """Each replica takes a third of a node's CPU: by rows one more would fit."""
-    found = list(yaml.safe_load_all(Path(TWO).read_text()))
-    for raw in found:
+    """Three of half a node's CPU leave half a node twice, or one and a half: three quarters fit once, by rows twice."""
+    found = []
+    for raw in yaml.safe_load_all(Path(TWO).read_text()):
         if raw["kind"] == "TrainingJob":
+            cpu = {"llama": "144", "ads": "96"}.get(raw["metadata"]["name"])
+            if cpu is None:
+                continue
             (container,) = raw["spec"]["template"]["spec"]["containers"]
-            container["resources"]["requests"] = {"cpu": "64", "memory": "200Gi"}
-    path = write(found)
-    (step,) = [line for line in explained("research/llama", path) if line.startswith("next step: ")]
+            container["resources"]["requests"] = {"cpu": cpu, "memory": "200Gi"}
+            raw["spec"] |= {"minReplicas": 1} if cpu == "144" else {"minReplicas": 3, "maxReplicas": 3}
+            raw["spec"]["accelerators"] = {"flavors": [{"name": "h100"}]}
+        found.append(raw)
+    (step,) = [line for line in explained("research/llama", write(found)) if line.startswith("next step: 2 replicas")]
     assert step.endswith("worth it, but it does not fit whole (the free room does not lie together on nodes)")
-    (step,) = [line for line in explained("product/ads", path) if line.startswith("next step: ")]
-    assert step.endswith("(for cpu on h100 nodes)")
 
 
 @pytest.mark.parametrize(

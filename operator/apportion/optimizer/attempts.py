@@ -1,6 +1,6 @@
 """What became of one program on the nodes, and what no plan with the same pods in their places can be better than."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from apportion.optimizer.greedy import NOTHING
 from apportion.optimizer.options import Floats
 from apportion.optimizer.problem import Problem
 from apportion.optimizer.repair import Assignment
-from apportion.optimizer.sharing import Shared
+from apportion.optimizer.sharing import ROUNDING, Shared
 from apportion.optimizer.staying import Ground
 
 
@@ -36,6 +36,21 @@ class Attempt:
     @property
     def value(self) -> float:
         return float(self.problem.value @ self.assignment.x)
+
+    @property
+    def whole_placed(self) -> bool:
+        """Nodes hold what the program chose."""
+        reached = self.best.value - self.moved
+        return not self.assignment.unplaced and self.value >= reached - ROUNDING * max(1.0, abs(reached))
+
+    def without_room(self, counted: "Attempt") -> "Attempt":
+        """Named as unplaced are also those who have nothing, where by the rows alone more of their group had."""
+        columns, groups = self.problem.options.columns, self.problem.options.groups
+        fewer = np.bincount(columns.group, counted.best.x, minlength=len(groups)) > self._given
+        members = (job.key for group, less in zip(groups, fewer, strict=True) if less for job in group.members)
+        lacking = {key for key in members if self.assignment.columns[key] == NOTHING}
+        unplaced = tuple(sorted({*self.assignment.unplaced, *lacking}))
+        return replace(self, assignment=replace(self.assignment, unplaced=unplaced))
 
     @property
     def prices(self) -> dict[str, float]:
@@ -99,7 +114,9 @@ class Attempt:
         for row, mask, shape, scale in problem.rows.blocks:
             inside = free[ground.cells.indices(mask)]
             right[row] = float(ground.cells.blocks(inside, shape).sum()) / scale
-        return float(prices @ right) + self._best_responses(problem, prices) + problem.borrowed(prices)
+        proved = float(prices @ right) + self._best_responses(problem, prices) + problem.borrowed(prices)
+        # Patterns are for exactly these pods in their places, so the program's own bound holds for them.
+        return min(proved, self.best.bound) if self.certified and problem.rows.fit is not None else proved
 
     def _best_responses(self, problem: Problem, prices: Floats) -> float:
         """The sum over jobs of the best option, less what its new pods pay, with which the same pods stay."""

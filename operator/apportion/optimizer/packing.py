@@ -12,6 +12,7 @@ from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import Allocation, Grant
 from apportion.model.snapshot import Snapshot
 from apportion.optimizer.cells import Shape, cells_of, request
+from apportion.optimizer.patterns import Kind, patterns_of
 from apportion.optimizer.staying import Ground, Stay
 
 MOST_EXCHANGES = 64  # tries to make room by moving new pods, per placement
@@ -173,12 +174,49 @@ class Placer:
         self._claims, self._next = np.zeros(len(self.cells.nodes), dtype=np.int64), None
         for mask in {new.mask for new in news}:
             self._claims[self.cells.indices(mask)] += 1
+        before, wanted = self.free.copy(), [new.count for new in news]
         for new in sorted(news, key=self._size):
             self._bulk(new)
             while new.count and self._exchange(new):
                 self._bulk(new)
-            if new.count:
-                self.unplaced[new.job.key] = new.count
+        if any(new.count for new in news) and (found := self._arranged(before, news, wanted)) is not None:
+            self._rearrange(news, wanted, found)
+        self.unplaced.update((new.job.key, new.count) for new in news if new.count)
+
+    def _arranged(
+        self, free: NDArray[np.int64], news: list[_New], wanted: list[int]
+    ) -> list[tuple[int, dict[Kind, int]]] | None:
+        """By node the pods of each kind, where few nodes have room for all that is wanted; else None."""
+        most: dict[Kind, int] = {}
+        for new, count in zip(news, wanted, strict=True):
+            kind = Kind(new.mask, new.shape)
+            most[kind] = most.get(kind, 0) + count
+        patterns = patterns_of(self.cells, free, most)
+        found = patterns.arranged(tuple(most[kind] for kind in patterns.kinds)) if patterns is not None else None
+        if patterns is None or found is None:
+            return None
+        return [(node, dict(zip(patterns.kinds, counts, strict=True))) for node, counts in found]
+
+    def _rearrange(self, news: list[_New], wanted: list[int], found: list[tuple[int, dict[Kind, int]]]) -> None:
+        """Moves these pods to where they all fit."""
+        keys = {new.job.key for new in news}
+        for at, here in self._new_on.items():
+            for one in [one for one in here.values() if one.job.key in keys]:
+                self._move(one, at, -one.count)
+        of_kind: dict[Kind, list[_New]] = {}
+        for new, count in zip(news, wanted, strict=True):
+            new.count = count
+            of_kind.setdefault(Kind(new.mask, new.shape), []).append(new)
+        for node, pods in found:
+            for kind, count in pods.items():
+                while count:
+                    new = of_kind[kind][-1]
+                    some = min(count, new.count)
+                    self._move(new, node, some)
+                    new.count -= some
+                    count -= some
+                    if not new.count:
+                        of_kind[kind].pop()
 
     def _size(self, new: _New) -> tuple[float, ...]:
         """Larger first; among equals those with fewer nodes to go to."""

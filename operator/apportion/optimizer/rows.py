@@ -8,6 +8,7 @@ import numpy as np
 
 from apportion.model.caps import Kind
 from apportion.optimizer.cells import Shape
+from apportion.optimizer.fit import Fit
 from apportion.optimizer.options import Floats, Ints
 
 
@@ -36,7 +37,8 @@ class Blocks(NamedTuple):
 class Rows:
     """Rows  A x + Y y <= b  over columns x and borrowed room y (lower <= y <= upper), entries as coordinate lists.
 
-    held: the part of an entry that pods take which stay where they are. blocks: what rows of capacity count.
+    held: the part of an entry that pods take which stay where they are. blocks: what rows of capacity count. fit: what
+    whole x must keep to besides, where rows of capacity do not say it exactly.
     """
 
     names: tuple[str, ...] = ()
@@ -52,9 +54,14 @@ class Rows:
     y_entry: Floats = field(default_factory=lambda: np.zeros(0))
     priced: tuple[tuple[int, Priced], ...] = ()
     blocks: tuple[Blocks, ...] = ()
+    fit: Fit | None = None
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def hold(self, x: Floats) -> bool:
+        """Whether all new pods of x fit on the nodes together, as far as that is looked at."""
+        return self.fit is None or self.fit.holds(x)
 
     def first(self, count: int) -> "Rows":
         """The first rows, if none of the others has borrowed room."""
@@ -73,7 +80,7 @@ class Draft:
         self._names = list(rows.names)
         self._right = list(rows.right)
         self._row, self._column, self._entry, self._held = [rows.row], [rows.column], [rows.entry], [rows.held]
-        self._blocks = list(rows.blocks)
+        self._blocks, self._fit = list(rows.blocks), rows.fit
         self._y_lower, self._y_upper = list(rows.y_lower), list(rows.y_upper)
         self._y = list(zip(rows.y_row, rows.y_column, rows.y_entry, strict=True))
         self._priced = list(rows.priced)
@@ -120,6 +127,7 @@ class Draft:
             np.array([entry for _, _, entry in self._y], dtype=np.float64),
             tuple(self._priced),
             tuple(self._blocks),
+            self._fit,
         )
 
 

@@ -75,6 +75,8 @@ class Relaxed:
 def shared(problem: Problem, start: Floats, solvers: Solvers, target: Target) -> Shared:
     """The most valuable x; `start` is any that keeps to the rows."""
     best = grown(problem, start)
+    if not problem.rows.hold(best):
+        best = start
     relaxed = priced(problem, best, solvers, target)
     prices, bound = relaxed.prices, relaxed.bound
     if not len(problem.value):
@@ -84,7 +86,7 @@ def shared(problem: Problem, start: Floats, solvers: Solvers, target: Target) ->
         near = rounded(problem, relaxed.x)
         if target.rough:
             return Shared(near, float(problem.value @ near), bound, prices, np.zeros(0, dtype=np.int64))
-        if problem.keeps_to(near) and problem.value @ near > value:
+        if problem.keeps_to(near) and problem.value @ near > value and problem.rows.hold(near):
             best, value = near, float(problem.value @ near)
     dual = bound
     for most in (*(int(share * len(problem.size)) for share in COLUMNS_PER_GROUP), MOST_COLUMNS):
@@ -182,6 +184,8 @@ def nearest_to_current(problem: Problem, best: Shared, solvers: Solvers, given_u
     if float(stays @ best.x) >= sizes.sum() or not len(best.chosen):
         return best.x
     x = _back(problem, best.x, given_up)
+    if not problem.rows.hold(x):
+        x = best.x
     chosen = np.union1d(best.chosen, np.flatnonzero(columns.current & problem.offered))
     if len(chosen) > MOST_TO_STAY:
         return x

@@ -1,7 +1,7 @@
 """solve(snapshot, policy) -> Plan: the whole way from a snapshot to a plan that was checked and placed."""
 
 import time
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -17,6 +17,7 @@ from apportion.optimizer.attempts import Attempt, admission_constant
 from apportion.optimizer.cells import cells_of
 from apportion.optimizer.certificate import smoothed_prices
 from apportion.optimizer.check import violations
+from apportion.optimizer.fit import fit_of
 from apportion.optimizer.leximin import levelled, levels
 from apportion.optimizer.limits import limits
 from apportion.optimizer.options import Floats, Options, loosened, options, promised, stood
@@ -100,47 +101,70 @@ class Round:
         self.found = options(snapshot, policy, self.ground, room, self.choices)
         self.limits = limits(snapshot, self.found, cells)
         self.sizes = np.array([group.size for group in self.found.groups], dtype=np.int64)
+        self._counted: dict[tuple[tuple[int, ...], bool], Attempt] = {}
 
     def plan(self) -> Plan:
         """First who stays where, then the best with those in their places.
 
         Rows count what each job alone leaves behind, not what several leave together (footprints.py). So who stays
         where is found in two steps, the second counted from what the first leaves; with that settled rows are exact. A
-        small program is tried in more ways, and one where a higher class would wait also as if all pods could move.
+        small program is first tried as if all pods could move, and then in more ways until one is as good as that; of
+        large ones only one where a higher class would wait.
         """
         effort = Effort(max(0.0, self.policy.solver.gap), self.snapshot.prices)
-        small = len(self.found.columns) <= MOST_TO_TRY_OFTEN
-        first = self.attempted(self.found, self.limits, replace(effort, rough=bool(self.found.stays) and not small))
         if not self.found.stays:
-            return self.plan_of(first, first.bound)
-        if small and self._proved(first, bound := self.bound(first, not self._levels)):
-            return self.plan_of(first, bound, first.bound_staying(self.ground))
-        second = self.counted_from(first, rough=True)
-        tried = [first, second, self.counted_from(second)]
-        if small:
-            tried.append(self.counted_from(first))
-        best, other = max(tried, key=lambda one: one.rank), None
-        if (small or best.outranked) and not self._proved(best, self.bound(best, not self._levels)):
-            other = self.attempted(*self.loose, effort)
-            best = max(best, other, self.counted_from(other), key=lambda one: one.rank)
+            only = self.attempted(self.found, self.limits, effort)
+            return self.plan_of(only, only.bound)
+        small = len(self.found.columns) <= MOST_TO_TRY_OFTEN
+        loose = self.placed(*self.loose, effort) if small else None
+        tried: list[Attempt] = []
+        for attempt in self._attempts(replace(effort, rough=not small), loose):
+            tried.append(attempt)
+            if loose is not None and self._as_good(attempt, loose):
+                break
+        # Of equals the last, of which most is proved.
+        best = max(reversed(tried), key=lambda one: one.rank)
+        if best.outranked and loose is None:
+            loose = self.placed(*self.loose, effort)
+            best = max(best, loose, self.counted_from(loose), key=lambda one: one.rank)
         # Other plans may be better for the worst off, and need not reach what this one does for those after them.
         bound = self.bound(best, not self._levels)
-        if other is not None and other.proved and other.problem.keeps_to(best.assignment.x):
-            bound = min(bound, other.bound, self.bound(best) if self._levels else bound)
+        if loose is not None and loose.proved and loose.problem.keeps_to(best.assignment.x):
+            bound = min(bound, loose.bound, self.bound(best) if self._levels else bound)
         return self.plan_of(best, bound, best.bound_staying(self.ground))
 
-    def _proved(self, attempt: Attempt, bound: float) -> bool:
-        """No plan is better by more than the gap that is good enough."""
+    def _attempts(self, effort: Effort, loose: Attempt | None) -> Iterator[Attempt]:
+        """Counted from where pods are, then from where other attempts leave them."""
+        if loose is not None:
+            yield loose
+        first = self.attempted(self.found, self.limits, effort)
+        yield first
+        second = self.counted_from(first, rough=True)
+        yield second
+        yield self.counted_from(second)
+        if loose is not None:
+            yield self.counted_from(first)
+            yield self.counted_from(loose)
+
+    def _as_good(self, attempt: Attempt, loose: Attempt) -> bool:
+        """Nothing better is left to be found by more than the gap that is good enough, wherever pods are."""
+        if self._levels or not loose.proved or not loose.problem.keeps_to(attempt.assignment.x):
+            return False
         target = Target(max(0.0, self.policy.solver.gap), admission_constant(attempt.problem))
-        return not self._levels and attempt.complete and target.reached(attempt.value, bound)
+        return target.reached(attempt.best.value if attempt.whole_placed else attempt.value, loose.bound)
 
     def counted_from(self, attempt: Attempt, rough: bool = False) -> Attempt:
         """The program counted from where this attempt leaves all pods; not rough: with those in their places."""
-        found = stood(self.found, self.ground, attempt.assignment.columns)
-        if rough:
-            found = replace(found, allowed=self.found.allowed)
-        rows = limits(self.snapshot, found, self.ground.cells)
-        return self.attempted(found, rows, Effort(max(0.0, self.policy.solver.gap), attempt.prices, rough))
+        stay = self.found.columns.stay
+        kept = tuple(int(stay[at]) if at >= 0 else -1 for at in attempt.assignment.columns.values())
+        if (kept, rough) not in self._counted:
+            found = stood(self.found, self.ground, attempt.assignment.columns)
+            if rough:
+                found = replace(found, allowed=self.found.allowed)
+            rows = limits(self.snapshot, found, self.ground.cells)
+            effort = Effort(max(0.0, self.policy.solver.gap), attempt.prices, rough)
+            self._counted[kept, rough] = self.attempted(found, rows, effort)
+        return self._counted[kept, rough]
 
     @cached_property
     def loose(self) -> tuple[Options, Rows]:
@@ -151,6 +175,18 @@ class Round:
         return found, limits(self.snapshot, found, self.ground.cells)
 
     def attempted(self, found: Options, rows: Rows, effort: Effort) -> Attempt:
+        """As `placed`; where nodes could not hold what rows allow, once more with the patterns that they can hold."""
+        attempt = self.placed(found, rows, effort)
+        if effort.rough or self._levels or len(found.columns) > MOST_TO_TRY_OFTEN or attempt.whole_placed:
+            return attempt
+        fit = fit_of(found, self.ground.cells)
+        if fit is None:
+            return attempt
+        exact = self.placed(found, replace(rows, fit=fit), effort).without_room(attempt)
+        # Of equals the exact one, whose bound is better.
+        return max(exact, attempt, key=lambda one: one.rank)
+
+    def placed(self, found: Options, rows: Rows, effort: Effort) -> Attempt:
         """The program over these rows, solved with this effort, and placed."""
         whole, start = staged(found, rows, self.solvers, effort.gap, effort.rough)
         problem, proved = whole, True

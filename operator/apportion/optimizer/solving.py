@@ -64,7 +64,8 @@ class Solvers:
             return None
         caps = upper if upper is not None else problem.size[problem.options.columns.group].astype(np.float64)
         scale = float(np.abs(cost[chosen]).max()) or 1.0
-        restricted = restrict(problem, problem.rows, chosen, cost / scale, caps)
+        fit = problem.rows.fit if wanted.mip else None
+        restricted = restrict(problem, fit, chosen, cost / scale, caps)
         while self.methods:
             method, left = self.methods[0], self.left
             if left <= 0:

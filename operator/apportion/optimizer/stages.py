@@ -65,7 +65,7 @@ class _Stages:
         must.sort(key=lambda at: not any(stay[column] >= 0 for column in self._choices.get(at, ())))
         self._seen.update(must)
         self.x, complete = admitted(self.problem, self.x, must, self._choices)
-        if complete:
+        if complete and self.problem.rows.hold(self.x):
             self._settle(must)
             return
         columns = self._options.columns
@@ -81,7 +81,8 @@ class _Stages:
             found = self._solvers.solve(
                 self.problem, np.flatnonzero(promised), np.where(mine, worth, 0.0), gap=self._target.gap
             )
-            if found is not None and worth[mine] @ found.x[mine] >= worth[mine] @ self.x[mine] - ROUNDING:
+            better = found is not None and worth[mine] @ found.x[mine] >= worth[mine] @ self.x[mine] - ROUNDING
+            if found is not None and (better or not self.problem.rows.hold(self.x)):
                 self.x = found.x
             here = np.flatnonzero(np.isin(columns.group, must) & (self._priority[columns.group] == priority))
             self._hold(f"promises/{priority}", here, worth[here])
@@ -112,7 +113,10 @@ class _Stages:
             if kind == "incumbents"
             else sorted(open_, key=lambda at: (-groups[at].worth / groups[at].weight / max(1, self._least(at)), at))
         )
-        self.x, complete = admitted(self.problem, self.x, order, self._choices)
+        before = self.x
+        self.x, complete = admitted(self.problem, before, order, self._choices)
+        if not self.problem.rows.hold(self.x):
+            self.x, complete = before, False
         if not complete:
             worth = np.zeros(len(columns))
             for rank, at in enumerate(open_):

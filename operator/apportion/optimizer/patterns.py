@@ -1,0 +1,160 @@
+"""Which pods fit on a node together, by class of nodes, and whether many pods fit on all of them: exactly.
+
+Where replica sizes are no divisor chain, or another resource than accelerators binds first, or jobs may use some of the
+same nodes, no rows of sums say it (optimizer.md, "Model"): there a node is filled after one of its patterns. A pattern
+holds so many pods of each kind, and no more of any would fit.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from apportion.optimizer.cells import Cells, Shape
+from apportion.optimizer.options import Floats, Ints
+
+MOST_NODES = 32
+MOST_PATTERNS = 400  # of a class of nodes
+MOST_STEPS = 2_000  # of one search; beyond them the pods count as not fitting
+
+Counts = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Pods that no node can tell apart: the node classes that they may use, and what one requests."""
+
+    mask: int
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Nodes, as rows of `Cells.free`, on which the same patterns fit; `patterns` has a row each, a column per kind."""
+
+    nodes: tuple[int, ...]
+    patterns: Ints
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """All patterns of some kinds of pods, the fullest first; classes of nodes that hold none of them are left out."""
+
+    kinds: tuple[Kind, ...]
+    classes: tuple[Alike, ...]
+
+    def arranged(self, wanted: Counts) -> list[tuple[int, Counts]] | None:
+        """By node the pods of each kind, so that all wanted ones have a place; None where no such way was found."""
+        return _Search(self).run(wanted)
+
+
+def patterns_of(cells: Cells, free: Ints, most: dict[Kind, int]) -> Patterns | None:
+    """The patterns for `most` pods of each kind on what is free by node; None where they are too many to look at."""
+    kinds = tuple(sorted(most, key=lambda kind: (kind.shape, kind.mask)))
+    inside = [set(cells.indices(kind.mask).tolist()) for kind in kinds]
+    nodes = sorted(set().union(*inside))
+    if len(nodes) > MOST_NODES:
+        return None
+    requests = [_row(cells, kind.shape) for kind in kinds]
+    whole = np.maximum(free[nodes].sum(axis=0), 1)
+    weight = np.array([float((np.array(request) / whole).sum()) for request in requests])
+    known: dict[object, list[Counts] | None] = {}
+    alike: dict[tuple[Counts, ...], list[int]] = {}
+    for node in nodes:
+        room = tuple(free[node].tolist())
+        caps = tuple(most[kind] if node in here else 0 for kind, here in zip(kinds, inside, strict=True))
+        if (room, caps) not in known:
+            known[room, caps] = _maximal(room, requests, caps)
+        found = known[room, caps]
+        if found is None:
+            return None
+        if any(any(pattern) for pattern in found):
+            alike.setdefault(tuple(found), []).append(node)
+    return Patterns(kinds, tuple(_alike(tuple(here), rows, weight) for rows, here in alike.items()))
+
+
+def _alike(nodes: tuple[int, ...], rows: Sequence[Counts], weight: Floats) -> Alike:
+    patterns = np.array(rows, dtype=np.int64)
+    return Alike(nodes, patterns[np.argsort(-(patterns @ weight), kind="stable")])
+
+
+def _row(cells: Cells, shape: Shape) -> Counts:
+    row = [0] * len(cells.resources)
+    for name, amount in shape:
+        row[cells.column(name)] = amount
+    return tuple(row)
+
+
+def _maximal(room: Counts, requests: Sequence[Counts], caps: Counts) -> list[Counts] | None:
+    """All counts by kind that fit in the room and to which none can be added, in falling order; None: too many."""
+    found: list[Counts] = []
+    for pattern, left in _fitting(room, requests, caps):
+        closed = (
+            count == cap or any(amount > max(0, rest) for amount, rest in zip(request, left, strict=True))
+            for count, cap, request in zip(pattern, caps, requests, strict=True)
+        )
+        if all(closed):
+            found.append(pattern)
+            if len(found) > MOST_PATTERNS:
+                return None
+    return found
+
+
+def _fitting(room: Counts, requests: Sequence[Counts], caps: Counts) -> Iterator[tuple[Counts, Counts]]:
+    """All counts by kind that fit, with what they leave; of the last kind as many as can be."""
+    if not requests:
+        yield (), room
+        return
+    first, others = requests[0], requests[1:]
+    most = min([caps[0], *(max(0, rest) // amount for rest, amount in zip(room, first, strict=True) if amount > 0)])
+    for count in (most,) if not others else range(most, -1, -1):
+        left = tuple(rest - count * amount for rest, amount in zip(room, first, strict=True))
+        for pattern, rest in _fitting(left, others, caps[1:]):
+            yield (count, *pattern), rest
+
+
+@dataclass
+class _Search:
+    """Node by node, class by class; what was found not to fit on the nodes that are left is not looked at again."""
+
+    patterns: Patterns
+    steps: int = 0
+    _dead: set[tuple[int, int, Counts]] = field(default_factory=set)
+
+    def run(self, wanted: Counts) -> list[tuple[int, Counts]] | None:
+        nodes = [(at, node) for at, alike in enumerate(self.patterns.classes) for node in alike.nodes]
+        self._classes = [at for at, _ in nodes]
+        self._ranked = [[tuple(row) for row in alike.patterns.tolist()] for alike in self.patterns.classes]
+        # By node and kind, how many pods at most it and all later ones hold.
+        each = [alike.patterns.max(axis=0) for alike in self.patterns.classes]
+        later = np.zeros((len(nodes) + 1, len(wanted)), dtype=np.int64)
+        for at in range(len(nodes) - 1, -1, -1):
+            later[at] = later[at + 1] + each[self._classes[at]]
+        self._later = [tuple(row) for row in later.tolist()]
+        chosen: list[Counts] = []
+        if not self._place(0, 0, wanted, chosen):
+            return None
+        return [(node, pattern) for (_, node), pattern in zip(nodes, chosen, strict=False)]
+
+    def _place(self, at: int, first: int, left: Counts, chosen: list[Counts]) -> bool:
+        """Whether what is left fits on the nodes from this one on; of nodes alike patterns are taken in one order."""
+        if not any(left):
+            return True
+        if any(count > most for count, most in zip(left, self._later[at], strict=True)):
+            return False
+        self.steps += 1
+        if self.steps > MOST_STEPS or (at, first, left) in self._dead:
+            return False
+        ranked, tried = self._ranked[self._classes[at]], set[Counts]()
+        for rank in range(first, len(ranked)):
+            rest = tuple(max(0, count - held) for count, held in zip(left, ranked[rank], strict=True))
+            if rest in tried:
+                continue
+            tried.add(rest)
+            chosen.append(tuple(count - more for count, more in zip(left, rest, strict=True)))
+            following = rank if at + 1 < len(self._classes) and self._classes[at + 1] == self._classes[at] else 0
+            if self._place(at + 1, following, rest, chosen):
+                return True
+            chosen.pop()
+        self._dead.add((at, first, left))
+        return False
