@@ -245,17 +245,19 @@ def test_where_rows_do_not_say_what_packs_the_brute_force_optimum_is_reached_too
 
 
 @QUICK
-@given(unlike_clusters())
+@given(unlike_clusters(), st.sampled_from((0.0, 0.05)))
 def test_beside_pods_that_stay_nothing_better_with_the_same_in_their_places_was_called_infeasible(
-    snapshot: Snapshot,
+    snapshot: Snapshot, within: float
 ) -> None:
-    plan = solve(snapshot, EXACT)
+    plan = solve(snapshot, replace(EXACT, stability=Stability(fewest_moves_within=within)))
     stays = staying(snapshot, chosen(snapshot, plan))
     found = best(snapshot, EXACT, lambda picked: staying(snapshot, picked) == stays and packs_around(snapshot, picked))
     assert plan.bound_staying is not None
     assert plan.bound >= plan.bound_staying >= plan.objective
     if found is not None:
-        assert plan.objective == pytest.approx(found.value, abs=1e-5), (chosen(snapshot, plan), found)
+        given_up = within * abs(found.value)
+        assert plan.objective == pytest.approx(found.value, abs=1e-5 + given_up), (chosen(snapshot, plan), found)
+        assert value(snapshot, EXACT, plan) >= found.value - 1e-5 - 2 * given_up
         assert plan.bound_staying >= found.value - 1e-6
 
 

@@ -6,7 +6,7 @@ holds so many pods of each kind, and no more of any would fit.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -115,11 +115,10 @@ def _fitting(room: Counts, requests: Sequence[Counts], caps: Counts) -> Iterator
 
 @dataclass
 class _Search:
-    """Node by node, class by class; what was found not to fit on the nodes that are left is not looked at again."""
+    """Node by node, class by class."""
 
     patterns: Patterns
     steps: int = 0
-    _dead: set[tuple[int, int, Counts]] = field(default_factory=set)
 
     def run(self, wanted: Counts) -> list[tuple[int, Counts]] | None:
         nodes = [(at, node) for at, alike in enumerate(self.patterns.classes) for node in alike.nodes]
@@ -143,7 +142,7 @@ class _Search:
         if any(count > most for count, most in zip(left, self._later[at], strict=True)):
             return False
         self.steps += 1
-        if self.steps > MOST_STEPS or (at, first, left) in self._dead:
+        if self.steps > MOST_STEPS:
             return False
         ranked, tried = self._ranked[self._classes[at]], set[Counts]()
         for rank in range(first, len(ranked)):
@@ -156,5 +155,4 @@ class _Search:
             if self._place(at + 1, following, rest, chosen):
                 return True
             chosen.pop()
-        self._dead.add((at, first, left))
         return False

@@ -184,8 +184,6 @@ def nearest_to_current(problem: Problem, best: Shared, solvers: Solvers, given_u
     if float(stays @ best.x) >= sizes.sum() or not len(best.chosen):
         return best.x
     x = _back(problem, best.x, given_up)
-    if not problem.rows.hold(x):
-        x = best.x
     chosen = np.union1d(best.chosen, np.flatnonzero(columns.current & problem.offered))
     if len(chosen) > MOST_TO_STAY:
         return x

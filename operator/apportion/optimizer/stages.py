@@ -65,7 +65,7 @@ class _Stages:
         must.sort(key=lambda at: not any(stay[column] >= 0 for column in self._choices.get(at, ())))
         self._seen.update(must)
         self.x, complete = admitted(self.problem, self.x, must, self._choices)
-        if complete and self.problem.rows.hold(self.x):
+        if complete:
             self._settle(must)
             return
         columns = self._options.columns
@@ -81,8 +81,7 @@ class _Stages:
             found = self._solvers.solve(
                 self.problem, np.flatnonzero(promised), np.where(mine, worth, 0.0), gap=self._target.gap
             )
-            better = found is not None and worth[mine] @ found.x[mine] >= worth[mine] @ self.x[mine] - ROUNDING
-            if found is not None and (better or not self.problem.rows.hold(self.x)):
+            if found is not None and worth[mine] @ found.x[mine] >= worth[mine] @ self.x[mine] - ROUNDING:
                 self.x = found.x
             here = np.flatnonzero(np.isin(columns.group, must) & (self._priority[columns.group] == priority))
             self._hold(f"promises/{priority}", here, worth[here])
