@@ -3,6 +3,7 @@
 Rows (quotas, ceilings, capacity) and nodes are the optimizer's own, so that rules differ in their choices alone.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -83,8 +84,11 @@ class Filling:
         self._settle()
         self._placer = self._repair.fill(self._assigned, self._placer)
 
-    def plan(self, name: str) -> Plan:
-        """With the bound that prices prove of the objective: how far a rule is from the best is part of its plan."""
+    def plan(self, name: str, certified: bool = True) -> Plan:
+        """With the bound that prices prove of the objective: how far a rule is from the best is part of its plan.
+
+        Not certified: without one (infinite), which takes most of the time of a small plan.
+        """
         self._settle()
         x = self._repair.counts(self._assigned)
         value = float(self._problem.value @ x)
@@ -93,7 +97,7 @@ class Filling:
         attempt = Attempt(
             self._problem, best, assignment, len(self._round.limits), moved=0.0, bound=value, whole=self._problem
         )
-        bound = self._round.bound(attempt)
+        bound = self._round.bound(attempt) if certified else math.inf
         self._round.solvers.used = name
         return self._round.plan_of(attempt, bound)
 
