@@ -118,9 +118,14 @@ class Filling:
         columns, job = self._problem.options.columns, self._problem.options.groups[group].like
         rates = Rates(job, self.snapshot.flavors, self._populated)
         least = promise_of(job, terms_of(self.snapshot, job))
-        for at in range(int(columns.start[group]), int(columns.start[group + 1])):
-            if not self._problem.offered[at] and columns.replicas[at] >= least:
+        mine = slice(int(columns.start[group]), int(columns.start[group + 1]))
+        each = zip(
+            range(mine.start, mine.stop), self._problem.offered[mine].tolist(), columns.flavor[mine].tolist(),
+            columns.replicas[mine].tolist(), self._accelerators[mine].tolist(), self._problem.value[mine].tolist(),
+            strict=True,
+        )  # fmt: skip
+        for at, offered, number, replicas, accelerators, value in each:
+            if not offered and replicas >= least:
                 continue
-            flavor, replicas = self.snapshot.flavors[int(columns.flavor[at])].name, int(columns.replicas[at])
-            rate = rates.base(replicas) * rates.speed(flavor)
-            yield Offer(at, flavor, replicas, float(self._accelerators[at]), float(self._problem.value[at]), rate)
+            flavor = self.snapshot.flavors[number].name
+            yield Offer(at, flavor, replicas, accelerators, value, rates.base(replicas) * rates.speed(flavor))
