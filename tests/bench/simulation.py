@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from apportion.cli.policy import RULES
+from apportion.cli.policy import PLAYED
 from apportion.model.policy import Policy
 from apportion.model.snapshot import Snapshot
 from apportion.simulator import Contender, Course, Measuring, Mix, Setting, Trace, trial
@@ -44,7 +44,7 @@ def rows(case: Case, rules: tuple[str, ...], seed: int) -> Iterator[tuple[str, .
     setting = Setting(start, Trace("generated", mix=Mix(jobs=case.jobs)), Course(case.every, measuring=Measuring()))
     for rule in rules:
         wall, busy = time.perf_counter(), time.process_time()
-        found = trial(setting, Contender(rule, start, Policy(), RULES[rule]), seed)
+        found = trial(setting, Contender(rule, start, Policy(), PLAYED[rule]), seed)
         took, worked = time.perf_counter() - wall, time.process_time() - busy
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
         yield (

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from apportion.cli.policy import RULES
+from apportion.cli.policy import PLAYED
 from apportion.cli.simulate import played
 from apportion.model.policy import Objective, Policy, Stability
 from apportion.model.rounds import PROGRAM
@@ -58,7 +58,7 @@ def trials(scale: Scale, scene: Scene, contenders: Sequence[tuple[str, Policy, s
     start = cluster(scale.nodes)
     mix = Mix(jobs=scale.jobs, hours=scale.hours, load=scene.load, elastic=scene.elastic)
     setting = Setting(start, Trace("generated", mix=mix), Course(scale.every, measuring=Measuring()))
-    runs = [(Contender(name, start, policy, RULES[rule]), seed) for seed in seeds for name, policy, rule in contenders]
+    runs = [(Contender(name, start, policy, PLAYED[rule]), seed) for seed in seeds for name, policy, rule in contenders]
     return list(played(setting, runs, scale.jobs, 2))
 
 
@@ -74,9 +74,9 @@ def ratio(found: Sequence[Trial], name: str, other: str, metric: str) -> float:
 
 def held_out_rows(scale: Scale, scene: Scene, seeds: int) -> Iterator[tuple[str, ...]]:
     """The program against every baseline."""
-    rules = [(name, DEFAULT, name) for name in RULES]
+    rules = [(name, DEFAULT, name) for name in PLAYED]
     found = trials(scale, scene, rules, range(HELD_OUT, HELD_OUT + seeds))
-    for name in RULES:
+    for name in PLAYED:
         pairs = ("-", "-") if name == PROGRAM else (
             f"{ratio(found, PROGRAM, name, 'jctMean'):.2f}", f"{ratio(found, PROGRAM, name, 'jctP99'):.2f}",
         )  # fmt: skip

@@ -1,8 +1,12 @@
 """What tells the other rules apart, each on a cluster where it shows."""
 
+import math
 from dataclasses import replace
 
-from apportion.baselines import BASELINES
+import pytest
+
+from apportion.baselines import BASELINES, UNCERTIFIED
+from apportion.cli.policy import PLAYED, other_policy
 from apportion.model.curves import Usl
 from apportion.model.queues import Queue, Quota
 from apportion.model.snapshot import Snapshot, Terms
@@ -86,3 +90,17 @@ def test_a_pinned_job_stays_as_it_is_under_every_rule() -> None:
     for name in BASELINES:
         assert shared(name, of)["held"] == 5
         assert shared(name, replace(of, queues=()))["new"] <= 3
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_a_simulated_rule_shares_alike_and_asks_no_solver_how_good_that_was(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [job(f"j{at}", 1 + at % 2, 6, (1, 2, 4)[at % 3]) for at in range(9)]
+    of = snapshot([node("n1"), node("n2"), node("n3", 7)], jobs)
+    certified = BASELINES[name](of, EXACT)
+    monkeypatch.setattr("apportion.optimizer.solving.WORKER", None)
+    played = other_policy(name, PLAYED).rule(of, EXACT)
+    assert UNCERTIFIED[name](of, EXACT) == played
+    assert math.isfinite(certified.bound)
+    assert played == replace(certified, bound=math.inf, bound_staying=math.inf, status=played.status)

@@ -21,8 +21,10 @@ from apportion.model.plan import Plan, Status
 from apportion.model.policy import SolverLimits
 from apportion.model.snapshot import Snapshot
 from apportion.optimizer import process, solve, violations, warm
+from apportion.optimizer.problem import Problem
 from apportion.optimizer.process import Worker
-from apportion.optimizer.program import Limits, Program
+from apportion.optimizer.program import Answer, Limits, Program
+from apportion.optimizer.solve import Round
 from apportion.optimizer.solvers import run
 from apportion.optimizer.worker import HEADER, serve
 from optimizer_builders import EXACT, granted, job, node, snapshot
@@ -36,6 +38,33 @@ def case() -> Snapshot:
 
 def by(*methods: str, seconds: float = 20.0) -> Plan:
     return solve(case(), replace(EXACT, solver=SolverLimits(seconds, 0.0, methods)))
+
+
+def test_what_was_solved_in_a_round_is_not_solved_again(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    class Counting(Worker):
+        asked = 0
+
+        def solve(self, program: Program, limits: Limits, seconds: float) -> Answer:
+            self.asked += 1
+            return super().solve(program, limits, seconds)
+
+    counting = Counting()
+    request.addfinalizer(counting.close)
+    monkeypatch.setattr("apportion.optimizer.solving.WORKER", counting)
+    made = Round(case(), EXACT)
+    problem = Problem(made.found, made.limits, made.sizes, np.zeros_like(made.sizes), made.found.allowed)
+    every = np.arange(len(problem.value))
+    answers = [made.solvers.solve(problem, every, problem.value) for _ in range(3)]
+    assert counting.asked == 1
+    assert all(found is not None and (found.x == answers[0].x).all() for found in answers)  # type: ignore[union-attr]
+    made.solvers.relax(problem, every, problem.value)
+    made.solvers.solve(problem, every, problem.value, gap=0.5)
+    made.solvers.solve(problem, every, 1.0 + problem.value)
+    assert counting.asked == 4, "other limits and other values are other questions"
+    Round(case(), EXACT).solvers.solve(problem, every, problem.value)
+    assert counting.asked == 5, "nothing outlives its round"
 
 
 @pytest.fixture

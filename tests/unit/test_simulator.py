@@ -9,8 +9,9 @@ import pytest
 
 from apportion.model.curves import Points, Usl
 from apportion.model.eligibility import free_now
-from apportion.model.jobs import FlavorChoice
+from apportion.model.jobs import Admission, FlavorChoice, Memory, Pod
 from apportion.model.policy import Mode, Policy
+from apportion.model.selection import NodeChoice
 from apportion.model.snapshot import Snapshot
 from apportion.simulator import Arrival, Course, Noise, Rules, Scheduler, Step, anywhere, least_allocated, play, tally
 from builders import GPU, job, node, nodes, queue, quota, snapshot
@@ -198,3 +199,40 @@ def test_nobody_left_ends_it_and_unchanged_input_is_not_decided_again() -> None:
     """A job of an hour alone at its maximum: a decision when it comes, and one when it is done."""
     played = list(steps(empty(), comes("a", 30.0, 8 * HOUR)))
     assert [step.world.now for step in played] == [60.0, 3660.0]
+
+
+def plainly_bound(of: Snapshot, random: Random) -> dict[str, str]:
+    """By pod its node: in a random order, each to one of the least full nodes of its zone with room."""
+    left = {each.name: each.allocatable[GPU] for each in of.nodes}
+    pods = [(one, pod) for one in of.jobs for pod in one.pods]
+    random.shuffle(pods)
+    where = {}
+    for one, pod in pods:
+        zone = dict(one.nodes.selector).items()
+        able = [n for n in of.nodes if zone <= n.labels.items() and left[n.name] >= one.per_replica]
+        if able:
+            full = {n.name: 1 - left[n.name] / n.allocatable[GPU] for n in able}
+            name = random.choice([name for name, much in full.items() if much == min(full.values())])
+            left[name] -= one.per_replica
+            where[pod.name] = name
+    return where
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_each_pod_goes_to_a_least_full_node_of_those_that_have_room(seed: int) -> None:
+    random = Random(seed)
+    on = tuple(replace(node(f"n{at}", random.choice((2, 4, 8))), labels={"zone": str(at % 2)}) for at in range(6))
+    granted = Memory(admission=Admission("h100", 3, 1, 0.0))
+    shapes = [
+        job(f"j{at}", 1, 9, random.choice((1, 2, 4)), nodes=NodeChoice(zone), memory=granted)
+        for at, zone in enumerate(random.choices(((), (("zone", "0"),)), k=7))
+    ]
+    jobs = [
+        replace(one, pods=tuple(Pod(f"{one.key.name}-{at}", "", None, one.requests, 0.0) for at in range(3)))
+        for one in shapes
+    ]
+    of = snapshot(*jobs, on=on)
+    after = Scheduler(least_allocated, Random(seed)).bind(of)
+    found = {pod.name: pod.node for one in after.jobs for pod in one.pods if pod.node is not None}
+    assert found == plainly_bound(of, Random(seed))
+    assert 0 < len(found) < 21

@@ -13,12 +13,12 @@ from apportion.optimizer import Filling, Offer, kept
 _Rule = Callable[[Filling], None]
 
 
-def static(snapshot: Snapshot, policy: Policy) -> Plan:
+def static(snapshot: Snapshot, policy: Policy, certified: bool = True) -> Plan:
     """Everybody at the minimum, in the order of arrival; nobody ever grows."""
-    return _made(snapshot, policy, "static", _admit)
+    return _made("static", _admit, snapshot, policy, certified)
 
 
-def fifo(snapshot: Snapshot, policy: Policy) -> Plan:
+def fifo(snapshot: Snapshot, policy: Policy, certified: bool = True) -> Plan:
     """First come, first served, with backfill: the most that fits now, kept until the end.
 
     Who is behind a job that does not fit may go ahead of it; running jobs are never resized.
@@ -34,10 +34,10 @@ def fifo(snapshot: Snapshot, policy: Policy) -> Plan:
                 offers = list(filling.next(job))
                 _take_first(filling, job, sorted(offers, key=lambda offer: (-offer.replicas, -offer.value)))
 
-    return _made(snapshot, policy, "fifo", go)
+    return _made("fifo", go, snapshot, policy, certified)
 
 
-def drf(snapshot: Snapshot, policy: Policy) -> Plan:
+def drf(snapshot: Snapshot, policy: Policy, certified: bool = True) -> Plan:
     """Dominant Resource Fairness (Ghodsi et al., NSDI 2011), with flavors as the resources.
 
     The queue with the least dominant share over its weight takes the next step: a waiting job's minimum, else a
@@ -80,10 +80,10 @@ def drf(snapshot: Snapshot, policy: Policy) -> Plan:
             if open_[user]:
                 heappush(queue, (share(user), user))
 
-    return _made(snapshot, policy, "drf", go)
+    return _made("drf", go, snapshot, policy, certified)
 
 
-def max_min(snapshot: Snapshot, policy: Policy) -> Plan:
+def max_min(snapshot: Snapshot, policy: Policy, certified: bool = True) -> Plan:
     """The slowest first: after the minimums, in the order of arrival, whoever has the least rate over its reference."""
 
     def go(filling: Filling) -> None:
@@ -98,20 +98,20 @@ def max_min(snapshot: Snapshot, policy: Policy) -> Plan:
                 assert have is not None
                 heappush(running, (have.rate, number))
 
-    return _made(snapshot, policy, "max-min", go)
+    return _made("max-min", go, snapshot, policy, certified)
 
 
-def greedy(snapshot: Snapshot, policy: Policy) -> Plan:
+def greedy(snapshot: Snapshot, policy: Policy, certified: bool = True) -> Plan:
     """The step that is worth most per accelerator, as long as one fits: the optimizer's own fallback without a
     program."""
-    return _made(snapshot, policy, "greedy marginal", Filling.fill)
+    return _made("greedy marginal", Filling.fill, snapshot, policy, certified)
 
 
-def _made(snapshot: Snapshot, policy: Policy, name: str, go: _Rule) -> Plan:
+def _made(name: str, go: _Rule, snapshot: Snapshot, policy: Policy, certified: bool) -> Plan:
     try:
         filling = Filling(snapshot, policy)
         go(filling)
-        return filling.plan(name)
+        return filling.plan(name, certified)
     except Exception as problem:
         return kept(snapshot, f"no plan could be made: {type(problem).__name__}: {problem}")
 

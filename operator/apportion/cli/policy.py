@@ -9,7 +9,7 @@ import click
 
 from apportion.api.dump import InputError, load_objects
 from apportion.api.names import ALLOCATION_POLICY
-from apportion.baselines import BASELINES
+from apportion.baselines import BASELINES, UNCERTIFIED
 from apportion.cli.source import fail
 from apportion.kube.policies import policy_of
 from apportion.model.flavors import Flavor
@@ -20,6 +20,8 @@ from apportion.optimizer import solve
 from apportion.planner.decide import Solve
 
 RULES: Mapping[str, Solve] = {PROGRAM: solve, **BASELINES}
+PLAYED: Mapping[str, Solve] = {PROGRAM: solve, **UNCERTIFIED}
+"""For many rounds, of which nobody asks how far from the best they were."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,14 @@ def _as_said(flavor: Flavor, said: Flavor | None) -> Flavor:
     )
 
 
-def other_policy(text: str) -> Other:
-    """A rule by name, else the one AllocationPolicy of a file. What is neither ends with code 2."""
-    if text.lower() in RULES:
-        return Other(text.lower(), RULES[text.lower()])
+def other_policy(text: str, rules: Mapping[str, Solve] = RULES) -> Other:
+    """One of the rules by name, else the one AllocationPolicy of a file. What is neither ends with code 2."""
+    if text.lower() in rules:
+        return Other(text.lower(), rules[text.lower()])
     try:
         loaded = load_objects([text], sys.stdin)
     except InputError as error:
-        fail(f"--policy: expected one of {', '.join(RULES)}, or a file with an AllocationPolicy: {error.message}")
+        fail(f"--policy: expected one of {', '.join(rules)}, or a file with an AllocationPolicy: {error.message}")
     policies = loaded.of_kind(ALLOCATION_POLICY)
     if len(policies) != 1:
         fail(f"--policy {text}: expected one AllocationPolicy, found {len(policies)}")

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from apportion.api.dump import InputError, read_text
 from apportion.api.parse import shown
-from apportion.cli.policy import other_policy
+from apportion.cli.policy import PLAYED, other_policy
 from apportion.cli.results import csv_text, document, rows_of
 from apportion.cli.source import Read, Source, fail, read
 from apportion.cli.tables import console, table
@@ -136,7 +136,7 @@ def _course(asked: Asked) -> Course:
 def _contenders(got: Read, setting: Setting, texts: Sequence[str]) -> list[Contender]:
     found: list[Contender] = []
     for text in texts:
-        other = other_policy(text)
+        other = other_policy(text, PLAYED)
         cluster, policy = other.applied(setting.cluster, got.policy)
         if other.name in {one.name for one in found}:
             fail(f"--policy {text}: expected each policy once, by its name or its file's")

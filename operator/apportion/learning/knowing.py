@@ -129,18 +129,19 @@ def _with(job: Job, known: Known | None, flavors: Sequence[Flavor], speeds: Spee
         job = replace(job, restart_seconds=min(max(job.memory.record.restart_seconds, least), most))
     if known is None and not said:
         return job
+    curve = job.curve
     declared = {choice.name: choice.speed for choice in job.flavors or ()}
     names = list(declared) if job.flavors is not None else [f.name for f in flavors if f.resource == job.resource]
     anchor = 1.0
     if known is not None:
         anchor = declared.get(known.base) or speeds.get(known.base, 1.0)
-        job = replace(job, curve=_raised(known.curve, 1.0 / anchor))
+        curve = _raised(known.curve, 1.0 / anchor)
     if not names:
-        return job
+        return replace(job, curve=curve)
     choices = []
     for name in names:
         expected = speeds.get(name, 1.0)
         own = known.levels.get(name) if known is not None else None
         found = expected if own is None else bounded(own * anchor, expected)
         choices.append(FlavorChoice(name, declared.get(name) or found))
-    return replace(job, flavors=tuple(choices))
+    return replace(job, curve=curve, flavors=tuple(choices))

@@ -14,12 +14,18 @@ PODS = "pods"
 
 
 def plus(left: Amounts, right: Amounts) -> dict[str, int]:
-    return {name: left.get(name, 0) + right.get(name, 0) for name in {*left, *right}}
+    summed = dict(left)
+    for name, amount in right.items():
+        summed[name] = summed.get(name, 0) + amount
+    return summed
 
 
 def minus(left: Amounts, right: Amounts) -> dict[str, int]:
     """`left - right`; may go below zero where more is used than is allocatable (a device broke)."""
-    return {name: left.get(name, 0) - right.get(name, 0) for name in {*left, *right}}
+    rest = dict(left)
+    for name, amount in right.items():
+        rest[name] = rest.get(name, 0) - amount
+    return rest
 
 
 def total(many: Iterable[Amounts]) -> dict[str, int]:

@@ -7,6 +7,8 @@ size s it is row (2) of optimizer.md, exact where the sizes form a divisor chain
 by what they keep others from: see footprints.py.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from apportion.model.flavors import Flavor
@@ -70,7 +72,7 @@ class Capacity:
         kind = np.full(int(self._group.max(initial=0)) + 1, len(pods), dtype=np.int64)
         kind[inside] = [pods.index(self._requests[group]) for group in inside]
         for shape in self._shapes(pods):
-            each = np.array([*(_blocks(dict(pod), shape) for pod in pods), 0], dtype=np.float64)
+            each = np.array([*(_blocks(pod, shape) for pod in pods), 0], dtype=np.float64)
             entries = self._new * each[kind[self._group]]
             held, all_held = self._staying.blocks(mask, shape)
             entries += held
@@ -106,7 +108,9 @@ class Capacity:
         return (Priced(self._flavor.name, "", size),) if size > 0 else ()
 
 
-def _blocks(amounts: dict[str, int], shape: Shape) -> int:
+@lru_cache(maxsize=4096)
+def _blocks(pod: Shape, shape: Shape) -> int:
+    amounts = dict(pod)
     return min(amounts.get(name, 0) // amount for name, amount in shape)
 
 

@@ -80,12 +80,13 @@ def _of_capacity(snapshot: Snapshot, flavor: Flavor, on: list[tuple[Job, int]]) 
             for pod in job.pods:
                 if pod.node in left and not pod.terminating:
                     held[pod.node] = held.get(pod.node, 0) + pod.requests.get(flavor.resource, 0)
+    closed = {node.name for node in snapshot.nodes if node.flavor == flavor.name and not node.placeable}
     for job, replicas in on:
         if snapshot.terms.get(job.key, NO_TERMS).pinned:
             continue
         if job.nodes not in reach:
             reach[job.nodes] = _reach(job, flavor, nodes)
-        new = replicas - _elsewhere(snapshot, job, flavor, replicas)
+        new = replicas - _elsewhere(job, flavor, replicas, closed)
         use.append((job, new * job.per_replica * flavor.unit, reach[job.nodes]))
     found = []
     for nodes_of_set in {names for _, amount, names in use if amount > 0}:
@@ -101,11 +102,10 @@ def _reach(job: Job, flavor: Flavor, nodes: list[Node]) -> frozenset[str]:
     return frozenset(node.name for node in nodes if selects(job, flavor, node))
 
 
-def _elsewhere(snapshot: Snapshot, job: Job, flavor: Flavor, replicas: int) -> int:
-    """At most this many of the replicas are pods that stay on nodes of the flavor that take no new ones."""
-    if current_grant(job).flavor != flavor.name:
+def _elsewhere(job: Job, flavor: Flavor, replicas: int, closed: set[str]) -> int:
+    """At most this many of the replicas are pods that stay on nodes of the flavor that take no new ones (`closed`)."""
+    if not closed or current_grant(job).flavor != flavor.name:
         return 0
-    closed = {node.name for node in snapshot.nodes if node.flavor == flavor.name and not node.placeable}
     return min(replicas, sum(pod.node in closed and not pod.terminating for pod in job.pods))
 
 

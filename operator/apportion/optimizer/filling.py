@@ -3,6 +3,7 @@
 Rows (quotas, ceilings, capacity) and nodes are the optimizer's own, so that rules differ in their choices alone.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -83,8 +84,11 @@ class Filling:
         self._settle()
         self._placer = self._repair.fill(self._assigned, self._placer)
 
-    def plan(self, name: str) -> Plan:
-        """With the bound that prices prove of the objective: how far a rule is from the best is part of its plan."""
+    def plan(self, name: str, certified: bool = True) -> Plan:
+        """With the bound that prices prove of the objective: how far a rule is from the best is part of its plan.
+
+        Not certified: without one (infinite), which takes most of the time of a small plan.
+        """
         self._settle()
         x = self._repair.counts(self._assigned)
         value = float(self._problem.value @ x)
@@ -93,7 +97,7 @@ class Filling:
         attempt = Attempt(
             self._problem, best, assignment, len(self._round.limits), moved=0.0, bound=value, whole=self._problem
         )
-        bound = self._round.bound(attempt)
+        bound = self._round.bound(attempt) if certified else math.inf
         self._round.solvers.used = name
         return self._round.plan_of(attempt, bound)
 
@@ -114,9 +118,14 @@ class Filling:
         columns, job = self._problem.options.columns, self._problem.options.groups[group].like
         rates = Rates(job, self.snapshot.flavors, self._populated)
         least = promise_of(job, terms_of(self.snapshot, job))
-        for at in range(int(columns.start[group]), int(columns.start[group + 1])):
-            if not self._problem.offered[at] and columns.replicas[at] >= least:
+        mine = slice(int(columns.start[group]), int(columns.start[group + 1]))
+        each = zip(
+            range(mine.start, mine.stop), self._problem.offered[mine].tolist(), columns.flavor[mine].tolist(),
+            columns.replicas[mine].tolist(), self._accelerators[mine].tolist(), self._problem.value[mine].tolist(),
+            strict=True,
+        )  # fmt: skip
+        for at, offered, number, replicas, accelerators, value in each:
+            if not offered and replicas >= least:
                 continue
-            flavor, replicas = self.snapshot.flavors[int(columns.flavor[at])].name, int(columns.replicas[at])
-            rate = rates.base(replicas) * rates.speed(flavor)
-            yield Offer(at, flavor, replicas, float(self._accelerators[at]), float(self._problem.value[at]), rate)
+            flavor = self.snapshot.flavors[number].name
+            yield Offer(at, flavor, replicas, accelerators, value, rates.base(replicas) * rates.speed(flavor))

@@ -99,7 +99,6 @@ class Round:
         # Nobody here can mend what others took too much; what these jobs hold beyond their room goes below zero.
         room = np.maximum(Placer(self.ground).free, 0)
         self.found = options(snapshot, policy, self.ground, room, self.choices)
-        self.limits = limits(snapshot, self.found, cells)
         self.sizes = np.array([group.size for group in self.found.groups], dtype=np.int64)
         self._counted: dict[tuple[tuple[int, ...], bool], Attempt] = {}
 
@@ -165,6 +164,11 @@ class Round:
             effort = Effort(max(0.0, self.policy.solver.gap), attempt.prices, rough)
             self._counted[kept, rough] = self.attempted(found, rows, effort)
         return self._counted[kept, rough]
+
+    @cached_property
+    def limits(self) -> Rows:
+        """All rows, counted from where pods are."""
+        return limits(self.snapshot, self.found, self.ground.cells)
 
     @cached_property
     def loose(self) -> tuple[Options, Rows]:

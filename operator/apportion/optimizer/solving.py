@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from apportion.model.policy import SolverLimits
 from apportion.optimizer.options import Floats, Ints
 from apportion.optimizer.problem import Problem
 from apportion.optimizer.process import WORKER
-from apportion.optimizer.program import Limits, restrict, whole
+from apportion.optimizer.program import Answer, Limits, Program, restrict, whole
 
 SOLVERS = ("highs", "cbc")
 OVERRUN = 1.1  # a solver stops itself at the limit and is killed at this multiple of it
@@ -33,6 +34,7 @@ class Solvers:
     limits: SolverLimits
     started: float = field(default_factory=time.monotonic)
     warnings: list[str] = field(default_factory=list)
+    _known: dict[bytes, Answer] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.methods = [method for method in self.limits.methods if method in SOLVERS]
@@ -72,7 +74,7 @@ class Solvers:
                 self._give_up(f"{method}: no time left")
                 continue
             limits = replace(wanted, method=method, seconds=left, enough=wanted.enough / scale)
-            answer = WORKER.solve(restricted.program, limits, left + (OVERRUN - 1) * self.limits.time_limit_seconds)
+            answer = self._answer(restricted.program, limits)
             if answer.infeasible:
                 return None
             values = answer.values
@@ -89,6 +91,26 @@ class Solvers:
             return Found(x, bound, prices, answer.optimal)
         return None
 
+    def _answer(self, program: Program, limits: Limits) -> Answer:
+        """Attempts at one plan often come to equal programs: what was solved in this round is not solved again."""
+        question = _digest(program, limits)
+        if (known := self._known.get(question)) is not None:
+            return known
+        answer = WORKER.solve(program, limits, limits.seconds + (OVERRUN - 1) * self.limits.time_limit_seconds)
+        if answer.optimal:
+            self._known[question] = answer
+        return answer
+
     def _give_up(self, message: str) -> None:
         self.warnings.append(message)
         self.methods.pop(0)
+
+
+def _digest(program: Program, limits: Limits) -> bytes:
+    """Of all that the answer follows from, if no clock cuts it short: everything but the names and the seconds."""
+    digest = blake2b(repr((limits.method, limits.mip, limits.gap, limits.nodes, limits.enough)).encode())
+    for part in (program.cost, program.lower, program.upper, program.integer, program.row, program.column):
+        digest.update(part.tobytes())
+    for part in (program.entry, program.right, program.equal):
+        digest.update(part.tobytes())
+    return digest.digest()

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +74,7 @@ class Held:
 
     placeable: int
 
-    @property
+    @cached_property
     def count(self) -> int:
         return sum(self.where.values())
 
@@ -88,59 +89,27 @@ class Stay:
     missing: int
 
 
-class Ground:
-    """What all placements of a snapshot start from; who stays where is worked out once for each allocation.
-
-    `pinned` are the jobs that are constants: their pods stay where they are, all of them, whatever the count.
-    """
+class _Holds:
+    """Who holds what of the nodes if so many pods stay, worked out once for each job and count of a snapshot."""
 
     def __init__(self, snapshot: Snapshot, cells: Cells) -> None:
-        self.cells = cells
-        self.jobs = {job.key: job for job in snapshot.jobs}
-        self.flavors = {flavor.name: flavor for flavor in snapshot.flavors}
-        self._flavor_of = {node.name: node.flavor for node in snapshot.nodes}
+        self._cells = cells
         self._at = {node.name: at for at, node in enumerate(cells.nodes)}
+        self.flavor_of = {node.name: node.flavor for node in snapshot.nodes}
         self._bound: dict[JobKey, tuple[Pod, ...]] = {}
         self._known: dict[tuple[JobKey, int], Held] = {}
         self._amounts: dict[int, tuple[Amounts, NDArray[np.int64]]] = {}
-        self.nothing = self._held(())
-        self.pinned: dict[JobKey, Stay] = {}
-        for job in snapshot.jobs:
-            terms = terms_of(snapshot, job)
-            if terms.candidate and terms.pinned:
-                self.pinned[job.key] = self._pin(job)
+        self.nothing = self.of(())
 
-    def stays(self, allocation: Allocation) -> Stay:
-        """Of the current flavor the pods that the ranking keeps; on another one everything is new."""
-        job = self.jobs[allocation.key]
-        held = self.held(job, allocation.flavor or "", allocation.replicas)
-        return Stay(job, self.flavors.get(allocation.flavor or ""), held, allocation.replicas - held.count)
-
-    def held(self, job: Job, flavor: str, replicas: int) -> Held:
-        """The pods that stay if the job is set to so many replicas of the flavor; the same object for the same pods."""
-        if not job.pods or flavor != current_grant(job).flavor:
-            return self.nothing
-        bound = self._bound_of(job, flavor)
+    def staying(self, job: Job, replicas: int) -> Held:
+        """Of its pods on the flavor that it has been granted."""
+        bound = self._bound_of(job)
         count = min(len(bound), max(0, replicas))
         if (job.key, count) not in self._known:
-            self._known[job.key, count] = self._held(stayers(bound, count))
+            self._known[job.key, count] = self.of(stayers(bound, count))
         return self._known[job.key, count]
 
-    def _bound_of(self, job: Job, flavor: str) -> tuple[Pod, ...]:
-        if job.key not in self._bound:
-            self._bound[job.key] = tuple(
-                pod for pod in job.pods if self._flavor_of.get(pod.node or "") == flavor and not pod.terminating
-            )
-        return self._bound[job.key]
-
-    def _pin(self, job: Job) -> Stay:
-        """What a pinned job's admission still misses is new."""
-        grant = current_grant(job)
-        bound = [pod for pod in job.pods if pod.node is not None and not pod.terminating]
-        here = sum(self._flavor_of.get(pod.node or "", grant.flavor) == grant.flavor for pod in bound)
-        return Stay(job, self.flavors.get(grant.flavor), self._held(bound), max(0, grant.replicas - here))
-
-    def _held(self, pods: Iterable[Pod]) -> Held:
+    def of(self, pods: Iterable[Pod]) -> Held:
         where: dict[str, int] = {}
         amounts: dict[int, NDArray[np.int64]] = {}
         placeable = 0
@@ -154,15 +123,79 @@ class Ground:
         rows = np.array(list(amounts), dtype=np.int64)
         each = list(amounts.values())
         return Held(
-            where, rows, np.array(each, dtype=np.int64).reshape(len(rows), len(self.cells.resources)), placeable
+            where, rows, np.array(each, dtype=np.int64).reshape(len(rows), len(self._cells.resources)), placeable
         )
+
+    def _bound_of(self, job: Job) -> tuple[Pod, ...]:
+        if job.key not in self._bound:
+            flavor = current_grant(job).flavor
+            self._bound[job.key] = tuple(
+                pod for pod in job.pods if self.flavor_of.get(pod.node or "") == flavor and not pod.terminating
+            )
+        return self._bound[job.key]
 
     def _row(self, requests: Amounts) -> NDArray[np.int64]:
         """The amounts by column of `Cells.free`; pods of one template share one mapping."""
         if id(requests) not in self._amounts:
-            row = np.array([min(requests.get(name, 0), LARGEST) for name in self.cells.resources], dtype=np.int64)
+            row = np.array([min(requests.get(name, 0), LARGEST) for name in self._cells.resources], dtype=np.int64)
             self._amounts[id(requests)] = (requests, row)
         return self._amounts[id(requests)][1]
+
+
+_last: tuple[Cells, tuple[Job, ...], _Holds] | None = None
+
+
+def _holds_of(snapshot: Snapshot, cells: Cells) -> _Holds:
+    """Kept for the next call with the same cells and jobs (a round asks many times)."""
+    global _last
+    last = _last
+    if last is not None and last[0] is cells and last[1] is snapshot.jobs:
+        return last[2]
+    holds = _Holds(snapshot, cells)
+    _last = (cells, snapshot.jobs, holds)
+    return holds
+
+
+class Ground:
+    """What all placements of a snapshot start from; who stays where is worked out once for each allocation.
+
+    `pinned` are the jobs that are constants: their pods stay where they are, all of them, whatever the count.
+    """
+
+    def __init__(self, snapshot: Snapshot, cells: Cells) -> None:
+        self.cells = cells
+        self.jobs = {job.key: job for job in snapshot.jobs}
+        self.flavors = {flavor.name: flavor for flavor in snapshot.flavors}
+        self._holds = _holds_of(snapshot, cells)
+        self._stays: dict[tuple[JobKey, str, int], Stay] = {}
+        self.nothing = self._holds.nothing
+        self.pinned: dict[JobKey, Stay] = {}
+        for job in snapshot.jobs:
+            terms = terms_of(snapshot, job)
+            if terms.candidate and terms.pinned:
+                self.pinned[job.key] = self._pin(job)
+
+    def stays(self, allocation: Allocation) -> Stay:
+        """Of the current flavor the pods that the ranking keeps; on another one everything is new."""
+        asked = (allocation.key, allocation.flavor or "", allocation.replicas)
+        if asked not in self._stays:
+            key, flavor, replicas = asked
+            held = self.held(self.jobs[key], flavor, replicas)
+            self._stays[asked] = Stay(self.jobs[key], self.flavors.get(flavor), held, replicas - held.count)
+        return self._stays[asked]
+
+    def held(self, job: Job, flavor: str, replicas: int) -> Held:
+        """The pods that stay if the job is set to so many replicas of the flavor; the same object for the same pods."""
+        if not job.pods or flavor != current_grant(job).flavor:
+            return self.nothing
+        return self._holds.staying(job, replicas)
+
+    def _pin(self, job: Job) -> Stay:
+        """What a pinned job's admission still misses is new."""
+        grant, flavor_of = current_grant(job), self._holds.flavor_of
+        bound = [pod for pod in job.pods if pod.node is not None and not pod.terminating]
+        here = sum(flavor_of.get(pod.node or "", grant.flavor) == grant.flavor for pod in bound)
+        return Stay(job, self.flavors.get(grant.flavor), self._holds.of(bound), max(0, grant.replicas - here))
 
 
 class Standing:

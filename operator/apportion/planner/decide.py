@@ -219,12 +219,16 @@ def standing(
         if isinstance(queue, Block):
             state = without_queue(state, queue)
         else:
-            state = replace(state, job=replace(state.job, queue_name=queue.name if queue else None))
+            state = in_queue(state, queue.name if queue else None)
         if policy.mode is Mode.FREEZE:
             state = frozen(state)
         after[key] = state
         terms[key] = in_grace(snapshot, state, base_terms(state))
     return after, terms
+
+
+def in_queue(state: State, name: str | None) -> State:
+    return state if state.job.queue_name == name else replace(state, job=replace(state.job, queue_name=name))
 
 
 def without_queue(state: State, why: Block) -> State:

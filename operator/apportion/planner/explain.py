@@ -1,6 +1,7 @@
 """Why a job waits, and why it does not have its next step: a reason and a sentence with the numbers."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 from apportion.model.eligibility import accepts, current_grant, eligible, request_on, room, selects
 from apportion.model.flavors import Flavor, Node
@@ -32,10 +33,14 @@ class Reasons:
         self.cohorts = {q.name: group for group in cohort_members(snapshot.queues).values() for q in group}
         self.used = usage(snapshot.jobs, targets)
         self.spending = Spending(snapshot, targets)
-        self.free = _free_after(snapshot, targets)
         self._members: dict[object, tuple[Node, ...]] = {}
         self._slots: dict[object, int] = {}
         self._free: dict[object, int] = {}
+
+    @cached_property
+    def free(self) -> dict[str, dict[str, int]]:
+        """By placeable node, what is left once everybody has the target."""
+        return _free_after(self.snapshot, self.targets)
 
     def waiting(self, job: Job) -> Block:
         """Why the job has nothing: the first of impossible, forbidden by quota or cap, resting, no room."""
@@ -123,7 +128,7 @@ class Reasons:
         return f"{there} (node {node.name}: {node.why_not})"
 
     def _eligible(self, job: Job, flavor: Flavor) -> tuple[Node, ...]:
-        question = (flavor.name, job.nodes, job.resource, job.flavors)
+        question = (flavor.name, job.nodes, accepts(job, flavor))
         if question not in self._members:
             self._members[question] = eligible(job, flavor, self.snapshot.nodes)
         return self._members[question]
@@ -131,7 +136,7 @@ class Reasons:
     def _too_large(self, job: Job, flavor: Flavor) -> str | None:
         """On an empty cluster the gang would not fit: one pod on no node, or the minimum not on all."""
         nodes = self._eligible(job, flavor)
-        question = ("empty", flavor.name, job.nodes, job.flavors, tuple(sorted(job.requests.items())))
+        question = ("empty", flavor.name, job.nodes, accepts(job, flavor), tuple(sorted(job.requests.items())))
         if question not in self._slots:
             self._slots[question] = sum(times_fitting(node.allocatable, job.requests) for node in nodes)
         slots = self._slots[question]
@@ -251,7 +256,7 @@ class Reasons:
 
     def _room_short(self, job: Job, flavor: Flavor, more: int) -> str:
         """How much is free where the job may go, and who holds the rest."""
-        question = (flavor.name, job.nodes, job.flavors)
+        question = (flavor.name, job.nodes, accepts(job, flavor))
         if question not in self._free:
             nodes = self._eligible(job, flavor)
             self._free[question] = sum(request_on(self.free[node.name], flavor) for node in nodes)
@@ -269,7 +274,7 @@ class Reasons:
         return " with ".join((parts[0], " and ".join(parts[1:]))) if others else parts[0]
 
     def _slots_left(self, job: Job, flavor: Flavor) -> int:
-        question = (flavor.name, job.nodes, job.flavors, tuple(sorted(job.requests.items())))
+        question = (flavor.name, job.nodes, accepts(job, flavor), tuple(sorted(job.requests.items())))
         if question not in self._slots:
             nodes = self._eligible(job, flavor)
             self._slots[question] = sum(times_fitting(self.free[node.name], job.requests) for node in nodes)

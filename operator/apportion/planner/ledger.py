@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 from apportion.model.eligibility import accepts, current_grant, eligible, request_on, room, speed
 from apportion.model.flavors import Flavor
@@ -44,11 +45,17 @@ class Ledger:
         self.taken: dict[JobKey, str] = {}
         self.promised: set[JobKey] = set()
         self.reclaimed: Usage = defaultdict(int)
-        here = replace(snapshot, terms=terms)
-        self.floors = Floors(here, self._floor_grants())
-        self.present = Floors(here, {key: grant for key, grant in self.current.items() if grant.replicas})
         self._room: dict[str, int] = {}
         self._startable: dict[tuple[object, str], bool] = {}
+
+    @cached_property
+    def floors(self) -> Floors:
+        return Floors(replace(self.snapshot, terms=self.terms), self._floor_grants())
+
+    @cached_property
+    def present(self) -> Floors:
+        running = {key: grant for key, grant in self.current.items() if grant.replicas}
+        return Floors(replace(self.snapshot, terms=self.terms), running)
 
     def choices(self, job: Job) -> list[Flavor]:
         """Flavors that the job could start on, fastest first."""

@@ -153,6 +153,8 @@ def give_back(state: State, alive: int, why: Block, now: float) -> State:
 def with_barred(state: State, now: float) -> State:
     """Flavors in back-off are left out; a job that still runs on one stays, but does not grow there."""
     job = state.job
+    if not job.memory.backoff:
+        return state
     remembered = tuple(b for b in job.memory.backoff if now < b.until + LONGEST_BACKOFF_SECONDS)
     job = replace(job, memory=replace(job.memory, backoff=remembered))
     active = [entry for entry in remembered if now < entry.until]
@@ -183,8 +185,9 @@ def failing(state: State, now: float) -> State:
     baseline = min(job.memory.ready_restarts, worst)
     if pods and all(stably_ready(pod, now) for pod in pods):
         baseline = worst
-    job = replace(job, memory=replace(job.memory, ready_restarts=baseline))
-    state = replace(state, job=job)
+    if baseline != job.memory.ready_restarts:
+        job = replace(job, memory=replace(job.memory, ready_restarts=baseline))
+        state = replace(state, job=job)
     if worst <= baseline or not any(crashing(pod) for pod in pods):
         return state
     failures = worst - baseline

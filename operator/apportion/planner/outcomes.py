@@ -98,7 +98,7 @@ def _admission(round_: Round, job: Job, before: Grant, granted: Grant) -> Admiss
     waits = old is not None and old.flavor == granted.flavor and waiting_for_nodes(job) > 0
     still = old.new_nodes if old is not None and waits else 0
     if granted == before:
-        return replace(old, new_nodes=still) if old is not None else None
+        return old if old is None or old.new_nodes == still else replace(old, new_nodes=still)
     asked = max(still, round_.new_nodes.get(job.key, 0))
     return Admission(granted.flavor, granted.replicas, round_.number, round_.now, asked)
 

@@ -7,7 +7,7 @@ wherever the scheduler puts the pods: an order of which this is proved, where th
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from apportion.model.eligibility import current_grant, eligible, free_now, waiting_for_nodes
+from apportion.model.eligibility import accepts, current_grant, eligible, free_now, waiting_for_nodes
 from apportion.model.flavors import Flavor, Node
 from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import Grant, Resize
@@ -32,7 +32,7 @@ class Eligibility:
         self.new = frozenset(node.name for node in snapshot.nodes if not node.exists)
 
     def nodes(self, job: Job, flavor: Flavor) -> frozenset[str]:
-        question = (flavor.name, job.nodes, job.resource, job.flavors)
+        question = (flavor.name, job.nodes, accepts(job, flavor))
         if question not in self.known:
             members = eligible(job, flavor, self.by_flavor.get(flavor.name, ()))
             self.known[question] = frozenset(node.name for node in members)

@@ -74,7 +74,8 @@ class Observer:
                 stay = sampled(stay, rate, at, self._measuring.settle)
             if (seen := observation(stay)) is not None:
                 memory = replace(memory, record=noted(memory.record, seen))
-        job = replace(job, memory=memory, curve=said.curve, flavors=said.flavors)
+        if memory is not job.memory or job.curve is not said.curve or job.flavors is not said.flavors:
+            job = replace(job, memory=memory, curve=said.curve, flavors=said.flavors)
         if memory.record.points:
             self._last[job.key] = job
         return job

@@ -1,14 +1,14 @@
 """A small placement: grants become pods, pods find nodes, a shrink leaves what the ReplicaSet would leave."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from random import Random
 
 from apportion.model.eligibility import current_grant, free_now, selects
 from apportion.model.flavors import Flavor, Node
 from apportion.model.jobs import Job, JobKey, Pod
 from apportion.model.plan import Decision, Outcome
-from apportion.model.resources import fits, minus
+from apportion.model.resources import Amounts, fits, minus
 from apportion.model.snapshot import Snapshot
 from apportion.optimizer import survivors
 
@@ -53,7 +53,7 @@ class Scheduler:
         if outcome.granted == current_grant(job) and sum(not pod.terminating for pod in job.pods) == (
             outcome.granted.replicas
         ):
-            return replace(job, memory=outcome.memory)
+            return job if outcome.memory == job.memory else replace(job, memory=outcome.memory)
         there = tuple(replace(pod, deletion_cost=-1) if pod.name in marked else pod for pod in job.pods)
         waiting = [pod for pod in there if pod.node is None]
         kept: tuple[Pod, ...] = ()
@@ -98,29 +98,56 @@ class Scheduler:
             return snapshot
         self._random.shuffle(waiting)
         jobs = {job.key: job for job in snapshot.jobs}
-        flavors = {flavor.name: flavor for flavor in snapshot.flavors}
-        free = free_now(snapshot)
-        spots = {key: self._spots(snapshot, jobs[key], flavors) for key in {key for key, _ in waiting}}
+        spots = _Spots(snapshot)
         bound: dict[JobKey, dict[str, str]] = {}
         for key, pod in waiting:
-            flavor, asked = flavors[current_grant(jobs[key]).flavor], jobs[key].requests
-            # The accelerator alone rules most nodes out.
-            most, each = flavor.resource, asked.get(flavor.resource, 0)
-            able = [
-                (node.name, _full(node, free[node.name], flavor))
-                for node in spots[key] if free[node.name].get(most, 0) >= each and fits(free[node.name], asked)
-            ]  # fmt: skip
-            if able:
+            if able := spots.able(jobs[key]):
                 name = self._choose(self._random, able)
-                free[name] = minus(free[name], pod.requests)
+                spots.take(name, pod.requests)
                 bound.setdefault(key, {})[pod.name] = name
         return replace(snapshot, jobs=tuple(_bound(job, bound.get(job.key, {}), snapshot.now) for job in snapshot.jobs))
 
-    @staticmethod
-    def _spots(snapshot: Snapshot, job: Job, flavors: Mapping[str, Flavor]) -> tuple[Node, ...]:
-        """The nodes that the job's pods may be on, whether or not there is room."""
-        flavor = flavors[current_grant(job).flavor]
-        return tuple(node for node in snapshot.nodes if node.placeable and selects(job, flavor, node))
+
+@dataclass(frozen=True)
+class _Kind:
+    """Pods that look for a node alike. places: by the node's number, its name and how full it is; None: no room."""
+
+    job: Job
+    flavor: Flavor
+    places: dict[int, tuple[str, float] | None]
+
+
+class _Spots:
+    """What is free while pods are bound. A bound pod changes one node, and only that is looked at again."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._nodes = snapshot.nodes
+        self._number = {node.name: at for at, node in enumerate(snapshot.nodes)}
+        self._flavors = {flavor.name: flavor for flavor in snapshot.flavors}
+        self._free = free_now(snapshot)
+        self._kinds: dict[object, _Kind] = {}
+
+    def able(self, job: Job) -> list[tuple[str, float]]:
+        """The nodes with room for one more pod of the job, and how full each is."""
+        flavor = self._flavors[current_grant(job).flavor]
+        key = (flavor.name, job.nodes, tuple(sorted(job.requests.items())))
+        if key not in self._kinds:
+            mine = (at for at, node in enumerate(self._nodes) if node.placeable and selects(job, flavor, node))
+            kind = self._kinds[key] = _Kind(job, flavor, dict.fromkeys(mine))
+            kind.places.update((at, self._place(kind, at)) for at in kind.places)
+        return [place for place in self._kinds[key].places.values() if place is not None]
+
+    def take(self, name: str, requests: Amounts) -> None:
+        self._free[name] = minus(self._free[name], requests)
+        at = self._number[name]
+        for kind in self._kinds.values():
+            if kind.places.get(at) is not None:
+                kind.places[at] = self._place(kind, at)
+
+    def _place(self, kind: _Kind, at: int) -> tuple[str, float] | None:
+        node = self._nodes[at]
+        free = self._free[node.name]
+        return (node.name, _full(node, free, kind.flavor)) if fits(free, kind.job.requests) else None
 
 
 def left(snapshot: Snapshot) -> Snapshot:
