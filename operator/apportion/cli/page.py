@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from html import escape
 
 from apportion.assessment import Assessment
-from apportion.cli.assess import (
+from apportion.cli.assess_rows import (
     FLAVORS,
     GANGS,
     HOLDERS,
