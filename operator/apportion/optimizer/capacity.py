@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from apportion.model.flavors import Flavor
-from apportion.optimizer.cells import Cells, Shape, request
+from apportion.optimizer.cells import Cells, Shape
 from apportion.optimizer.footprints import Staying
 from apportion.optimizer.options import Bools, Floats, Options
 from apportion.optimizer.rows import Counted, Draft, Priced
@@ -35,9 +35,7 @@ class Capacity:
         self._size = np.array([options.groups[group].size for group in self._group[self._first]], dtype=np.float64)
         groups = self._group[self._first].tolist()
         self._masks = {group: options.masks[group].get(at, 0) for group in groups}
-        self._requests: dict[int, Shape] = {
-            group: tuple(sorted(request(options.groups[group].like).items())) for group in groups
-        }
+        self._requests: dict[int, Shape] = {group: cells.shape(options.groups[group].like) for group in groups}
         self._staying = Staying(options, cells, flavor.name, self._mine)
 
     def rows(self, draft: Draft) -> None:

@@ -51,6 +51,8 @@ class Cells:
         self._column = {name: at for at, name in enumerate(self.resources)}
         self._masks: dict[tuple[NodeChoice, str], int] = {}
         self._indices: dict[int, NDArray[np.int64]] = {}
+        # The job is kept beside it, so that no other one can come to have its id.
+        self._shapes: dict[int, tuple[Job, Shape]] = {}
 
     def mask(self, job: Job, flavor: Flavor) -> int:
         """The classes where the job's pods, pinned to the flavor, may be placed; 0: nowhere."""
@@ -66,6 +68,13 @@ class Cells:
                 and job.nodes.untolerated(group.like.taints, flavor.tolerations) is None
             )
         return self._masks[key]
+
+    def shape(self, job: Job) -> Shape:
+        """What one replica requests, by name of the resource; worked out once for each job."""
+        known = self._shapes.get(id(job))
+        if known is None:
+            known = self._shapes[id(job)] = (job, tuple(sorted(request(job).items())))
+        return known[1]
 
     def column(self, resource: str) -> int:
         return self._column[resource]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from apportion.optimizer.cells import Cells, request
+from apportion.optimizer.cells import Cells
 from apportion.optimizer.options import Floats, Ints, Options
 from apportion.optimizer.patterns import Kind, Patterns, patterns_of
 
@@ -34,7 +34,7 @@ def fit_of(found: Options, cells: Cells) -> Fit | None:
         return None
     pools, kinds = [], []
     for flavor in np.unique(found.columns.flavor).tolist():
-        kind, wanted = _kinds(found, flavor)
+        kind, wanted = _kinds(found, cells, flavor)
         patterns = patterns_of(cells, found.free, wanted) if wanted else None
         if wanted and patterns is None:
             return None
@@ -57,11 +57,11 @@ def _settled(found: Options) -> bool:
     return True
 
 
-def _kinds(found: Options, flavor: int) -> tuple[list[Kind | None], dict[Kind, int]]:
+def _kinds(found: Options, cells: Cells, flavor: int) -> tuple[list[Kind | None], dict[Kind, int]]:
     """By column the kind of its new pods on this flavor; and how many of each can be wanted at most."""
     columns = found.columns
     of_group = {
-        at: Kind(found.masks[at][flavor], tuple(sorted(request(group.like).items())))
+        at: Kind(found.masks[at][flavor], cells.shape(group.like))
         for at, group in enumerate(found.groups) if flavor in found.masks[at]
     }  # fmt: skip
     usable = (columns.flavor == flavor) & found.allowed & (columns.new > 0)
