@@ -11,7 +11,7 @@ from apportion.model.flavors import Flavor
 from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import Allocation, Grant
 from apportion.model.snapshot import Snapshot
-from apportion.optimizer.cells import Shape, cells_of, request
+from apportion.optimizer.cells import Shape, cells_of
 from apportion.optimizer.staying import Ground, Stay
 
 MOST_EXCHANGES = 64  # tries to make room by moving new pods, per placement
@@ -165,8 +165,7 @@ class Placer:
         return self._new(stay.job, stay.flavor, stay.missing)
 
     def _new(self, job: Job, flavor: Flavor | None, count: int) -> _New:
-        mask = self.cells.mask(job, flavor) if flavor is not None else 0
-        return _New(job, mask, tuple(sorted(request(job).items())), count)
+        return _New(job, *self.ground.asked(job, flavor), count)
 
     def _place_new(self, news: list[_New]) -> None:
         news = [new for new in news if new.count > 0]
