@@ -166,8 +166,7 @@ class Placer:
         return self._new(stay.job, stay.flavor, stay.missing)
 
     def _new(self, job: Job, flavor: Flavor | None, count: int) -> _New:
-        mask = self.cells.mask(job, flavor) if flavor is not None else 0
-        return _New(job, mask, self.cells.shape(job), count)
+        return _New(job, *self.ground.asked(job, flavor), count)
 
     def _place_new(self, news: list[_New]) -> None:
         news = [new for new in news if new.count > 0]
