@@ -3,7 +3,7 @@ admission and operator refuse it, and the victims go on.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -12,11 +12,34 @@ from apportion.kube.client import Api, Refused, connect
 from apportion.kube.kinds import DEPLOYMENT, JOB, POLICY, QUEUE_KIND
 from controlplane.access import Refused as AccessRefused
 from controlplane.plane import Plane
-from integration.cluster import Cluster
+from integration.cluster import Cluster, cluster_on
 from integration.manifests import deployment, namespace, training_job
+from integration.operator_process import Operator, is_ready
+from integration.real_plane import RealPlane
 
 EDITOR = "apportion-editor"
 TENANT = "tenant"
+
+
+@pytest.fixture(scope="module")
+def served(real_plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RealPlane, Operator]]:
+    """One operator for all tests here: each has a namespace of its own."""
+    folder = tmp_path_factory.mktemp("served")
+    plane = RealPlane(folder, real_plane)
+    plane.start()
+    operator = Operator(plane.operators_kubeconfig, folder)
+    operator.start()
+    yield plane, operator
+    operator.stop()
+    plane.stop()
+
+
+@pytest.fixture
+async def cluster(served: tuple[RealPlane, Operator]) -> AsyncIterator[Cluster]:
+    plane, operator = served
+    await is_ready(operator)
+    async with cluster_on(plane, operator) as cluster:
+        yield cluster
 
 
 @pytest.fixture

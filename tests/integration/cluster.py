@@ -348,7 +348,9 @@ async def operating(
     """An operator of the test's own, through the proxy."""
     plane = cluster.plane
     words = (*plane.operator_options, *options)
-    operator = Operator(plane.operators_kubeconfig, plane.folder, *words, lease_seconds=lease_seconds)
+    operator = Operator(
+        plane.operators_kubeconfig, plane.folder, *words, lease_seconds=lease_seconds, traced=plane.traced
+    )
     cluster.operators.append(operator)
     operator.start()
     try:

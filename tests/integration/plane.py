@@ -61,6 +61,9 @@ class ControlPlane(ABC):
     watched: tuple[str, ...] = ()
     """The namespaces that operators look after, and the only ones in which they may write; (): all."""
 
+    traced = False
+    """Whether operators measure their coverage here: on one kind of plane is enough, as the same tests run on both."""
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.operators_kubeconfig = folder / "kubeconfig-operator"

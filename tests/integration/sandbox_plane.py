@@ -15,6 +15,7 @@ from integration.plane import ControlPlane, Wire
 class SandboxPlane(ControlPlane):
     """A sandbox of its own, with short times."""
 
+    traced = True
     _sandbox: Sandbox
 
     @property

@@ -24,7 +24,7 @@ class Stage:
         if self._shared is None:
             plane = self._make(self._folder)
             plane.start()
-            operator = Operator(plane.operators_kubeconfig, plane.folder, *plane.operator_options)
+            operator = Operator(plane.operators_kubeconfig, plane.folder, *plane.operator_options, traced=plane.traced)
             operator.start()
             self._shared = plane, operator
         return self._shared

@@ -77,7 +77,7 @@ async def test_an_unreachable_server_is_named_and_found_later(own_cluster: Clust
         address = f"http://127.0.0.1:{taken.getsockname()[1]}"
     nowhere = tmp_path / "nowhere"
     nowhere.write_text(own_cluster.plane.kubeconfig.read_text().replace(own_cluster.plane.url, address))
-    operator = Operator(nowhere, tmp_path)
+    operator = Operator(nowhere, tmp_path, traced=own_cluster.plane.traced)
     operator.start()
     try:
         await unready(operator, address, "cannot be reached")
@@ -89,7 +89,7 @@ async def test_an_unreachable_server_is_named_and_found_later(own_cluster: Clust
 
 async def test_a_missing_kubeconfig_is_named_and_used_when_it_comes(own_cluster: Cluster, tmp_path: Path) -> None:
     later = tmp_path / "later"
-    operator = Operator(later, tmp_path)
+    operator = Operator(later, tmp_path, traced=own_cluster.plane.traced)
     own_cluster.operators.append(operator)
     operator.start()
     try:

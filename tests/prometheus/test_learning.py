@@ -117,9 +117,9 @@ async def test_accelerators_go_where_they_are_measured_to_gain_something(cluster
 
     job = await learned(cluster, "flat", 4, 8)
     assert points(job)[4] == FLAT
-    steep = await cluster.expect("steep", phase="Running", granted=7, seconds=LEARNED_SECONDS)
+    await cluster.expect("steep", phase="Running", granted=7, seconds=LEARNED_SECONDS)
     await cluster.expect("flat", phase="Running", granted=1)
-    assert points(steep)[4] == 4 * STEEP
+    assert points(await learned(cluster, "steep", 7))[7] == 7 * STEEP
     assert "restartSeconds" in job["status"]["curve"], "the resize from 8 to 4 was watched"
 
 
