@@ -95,6 +95,21 @@ def test_pods_are_placed_where_filling_the_fullest_node_first_would_fail() -> No
     assert "n" not in found.placed[JobKey("ns", "threes")]
 
 
+def test_pods_of_others_that_an_exchange_moved_keep_their_room() -> None:
+    """Exchanges move the pinned job's pods; that is not enough, and the others are placed anew beside them."""
+    pinned = replace(running(job("pinned", 1, 4, 1), {"n": 3}), pods=())
+    sizes = {"a": (4, 3), "b": (1, 4), "c": (1, 4)}
+    jobs = [job(name, 1, 5, size) for name, (_, size) in sizes.items()]
+    rooms = {"n": 4, "m": 6, "o": 8, "p": 6}
+    base = under(
+        snapshot([node(name, gpus) for name, gpus in rooms.items()], [pinned, *jobs]), pinned=Terms(pinned=True)
+    )
+    found = place(base, [Allocation(JobKey("ns", name), "h100", count) for name, (count, _) in sizes.items()])
+    each = {one.key: one.per_replica for one in base.jobs}
+    for name, gpus in rooms.items():
+        assert sum(each[key] * where.get(name, 0) for key, where in found.placed.items()) <= gpus
+
+
 def test_rows_count_two_gangs_that_no_two_nodes_hold_and_the_plan_is_proved_without_them() -> None:
     jobs = [job("a", 2, 2, 3), job("b", 2, 4, 2)]
     plan = solve(snapshot([node("n", 4), node("m", 4)], jobs), EXACT)

@@ -166,35 +166,43 @@ class Placer:
         return self._new(stay.job, stay.flavor, stay.missing)
 
     def _new(self, job: Job, flavor: Flavor | None, count: int) -> _New:
-        return _New(job, *self.ground.asked(job, flavor), count)
+        mask = self.cells.mask(job, flavor) if flavor is not None else 0
+        return _New(job, mask, self.cells.shape(job), count)
 
     def _place_new(self, news: list[_New]) -> None:
         news = [new for new in news if new.count > 0]
         self._claims, self._next = np.zeros(len(self.cells.nodes), dtype=np.int64), None
         for mask in {new.mask for new in news}:
             self._claims[self.cells.indices(mask)] += 1
-        before, wanted = self.free.copy(), [new.count for new in news]
+        wanted = [new.count for new in news]
         for new in sorted(news, key=self._size):
             self._bulk(new)
             while new.count and self._exchange(new):
                 self._bulk(new)
-        if any(new.count for new in news) and (found := self._arranged(before, news, wanted)) is not None:
+        if any(new.count for new in news) and (found := self._arranged(news, wanted)) is not None:
             self._rearrange(news, wanted, found)
         self.unplaced.update((new.job.key, new.count) for new in news if new.count)
 
-    def _arranged(
-        self, free: NDArray[np.int64], news: list[_New], wanted: list[int]
-    ) -> list[tuple[int, dict[Kind, int]]] | None:
+    def _arranged(self, news: list[_New], wanted: list[int]) -> list[tuple[int, dict[Kind, int]]] | None:
         """By node the pods of each kind, where few nodes have room for all that is wanted; else None."""
         most: dict[Kind, int] = {}
         for new, count in zip(news, wanted, strict=True):
             kind = Kind(new.mask, new.shape)
             most[kind] = most.get(kind, 0) + count
-        patterns = patterns_of(self.cells, free, most)
+        patterns = patterns_of(self.cells, self._free_without({new.job.key for new in news}), most)
         found = patterns.arranged(tuple(most[kind] for kind in patterns.kinds)) if patterns is not None else None
         if patterns is None or found is None:
             return None
         return [(node, dict(zip(patterns.kinds, counts, strict=True))) for node, counts in found]
+
+    def _free_without(self, keys: set[JobKey]) -> NDArray[np.int64]:
+        """What is free if the new pods of these jobs were on no node. Exchanges may have moved those of others."""
+        free = self.free.copy()
+        for at, here in self._new_on.items():
+            for one in here.values():
+                for name, amount in one.shape if one.job.key in keys else ():
+                    free[at, self.cells.column(name)] += amount * one.count
+        return free
 
     def _rearrange(self, news: list[_New], wanted: list[int], found: list[tuple[int, dict[Kind, int]]]) -> None:
         """Moves these pods to where they all fit."""

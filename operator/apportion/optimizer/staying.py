@@ -14,7 +14,7 @@ from apportion.model.jobs import Job, JobKey, Pod
 from apportion.model.plan import Allocation
 from apportion.model.resources import Amounts
 from apportion.model.snapshot import Snapshot
-from apportion.optimizer.cells import LARGEST, Cells, Shape
+from apportion.optimizer.cells import LARGEST, Cells
 from apportion.optimizer.value import terms_of
 
 
@@ -168,7 +168,6 @@ class Ground:
         self.flavors = {flavor.name: flavor for flavor in snapshot.flavors}
         self._holds = _holds_of(snapshot, cells)
         self._stays: dict[tuple[JobKey, str, int], Stay] = {}
-        self._asked: dict[tuple[JobKey, str], tuple[int, Shape]] = {}
         self.nothing = self._holds.nothing
         self.pinned: dict[JobKey, Stay] = {}
         for job in snapshot.jobs:
@@ -190,14 +189,6 @@ class Ground:
         if not job.pods or flavor != current_grant(job).flavor:
             return self.nothing
         return self._holds.staying(job, replicas)
-
-    def asked(self, job: Job, flavor: Flavor | None) -> tuple[int, Shape]:
-        """The node classes where its pods may be on the flavor, and the shape of one."""
-        key = (job.key, flavor.name if flavor is not None else "")
-        if key not in self._asked:
-            mask = self.cells.mask(job, flavor) if flavor is not None else 0
-            self._asked[key] = mask, self.cells.shape(job)
-        return self._asked[key]
 
     def _pin(self, job: Job) -> Stay:
         """What a pinned job's admission still misses is new."""
