@@ -80,11 +80,6 @@ class Attempt:
         return self.proved and self.problem.keeps_to(self.assignment.x)
 
     @property
-    def complete(self) -> bool:
-        """Everybody has something."""
-        return bool((self._given == self.problem.size).all())
-
-    @property
     def outranked(self) -> bool:
         """Somebody waits while another of a lower class runs."""
         groups = self.problem.options.groups

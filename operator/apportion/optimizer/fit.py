@@ -41,7 +41,7 @@ def fit_of(found: Options, cells: Cells) -> Fit | None:
         if patterns is not None:
             number = {each: at for at, each in enumerate(patterns.kinds)}
             pools.append(patterns)
-            kinds.append(np.array([number.get(each, -1) if each else -1 for each in kind], dtype=np.int64))
+            kinds.append(np.array([number[each] if each else -1 for each in kind], dtype=np.int64))
     return Fit(tuple(pools), tuple(kinds), found.columns.new) if pools else None
 
 
