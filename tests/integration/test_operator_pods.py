@@ -1,5 +1,8 @@
 """What a job's pods do is seen: pending, crashing, ended, refused by a quota."""
 
+import asyncio
+from collections.abc import Collection
+
 from integration.cluster import Cluster
 from integration.manifests import GPU, RETRY
 from integration.reading import condition
@@ -114,3 +117,58 @@ async def test_a_job_below_a_resource_quota_gives_its_gang_back(cluster: Cluster
     await cluster.submit("gang", (4, 4))
 
     await cluster.expect("gang", phase="Pending", granted=0, degraded="PodsRefused", deployment=0)
+
+
+async def has_run_for_a_second(cluster: Cluster, name: str) -> set[str]:
+    """Its pods, older than whatever is made from now on: an API server's times are whole seconds."""
+    await asyncio.sleep(1.1)
+    return await cluster.uids(name)
+
+
+async def keep_replica_sets(cluster: Cluster, finalizers: Collection[str]) -> None:
+    for found in await cluster.all("ReplicaSet"):
+        await cluster.patch("ReplicaSet", found["metadata"]["name"], {"metadata": {"finalizers": finalizers}})
+
+
+async def test_pods_that_a_deleted_deployment_has_left_behind_hold_their_places_but_are_not_the_jobs(
+    cluster: Cluster,
+) -> None:
+    await cluster.nodes(1, gpus=8)
+    await cluster.submit("made-again", (2, 5))
+    await cluster.expect("made-again", phase="Running", granted=5, ready=5)
+    old = await has_run_for_a_second(cluster, "made-again")
+    await keep_replica_sets(cluster, ["example.org/no-collector-comes"])
+
+    await cluster.delete("Deployment", "made-again")
+
+    await cluster.expect("made-again", phase="Running", granted=3, deployment=3, ready=3)
+    assert old < await cluster.uids("made-again")
+    settled = (await cluster.get("Deployment", "made-again"))["metadata"]["generation"]
+    await cluster.submit("large", (4, 4))
+    await cluster.expect("large", phase="Pending", granted=0)
+    assert (await cluster.get("Deployment", "made-again"))["metadata"]["generation"] == settled
+    await cluster.delete("TrainingJob", "large")
+
+    await keep_replica_sets(cluster, [])
+
+    await cluster.expect("made-again", phase="Running", granted=5, deployment=5, ready=5)
+
+
+async def test_pods_that_a_deployment_takes_over_from_a_deleted_one_stay_the_jobs(cluster: Cluster) -> None:
+    await cluster.nodes(1, gpus=8)
+    await cluster.submit("taken-over", (2, 5))
+    await cluster.expect("taken-over", phase="Running", granted=5, ready=5)
+    pods = await has_run_for_a_second(cluster, "taken-over")
+    old = await cluster.get("Deployment", "taken-over")
+
+    await cluster.api.request("DELETE", cluster.path("Deployment", "taken-over"), {"propagationPolicy": "Orphan"})
+
+    async def made_again() -> bool:
+        found = await cluster.get("Deployment", "taken-over")
+        return bool(found and found["metadata"]["uid"] != old["metadata"]["uid"])
+
+    await cluster.until(made_again, "the Deployment is made again")
+    await cluster.submit("neighbour", (3, 3))
+    await cluster.expect("neighbour", phase="Running", granted=3)
+    await cluster.expect("taken-over", phase="Running", granted=5, deployment=5, ready=5)
+    assert await cluster.uids("taken-over") == pods

@@ -5,8 +5,10 @@ from random import Random
 import pytest
 
 from apportion.sandbox import deployment, gpu_node, node
+from apportion.sandbox.objects import owner_of
 from apportion.sandbox.pods import condition, is_ready
 from apportion.sandbox.replicasets import departure_order
+from apportion.sandbox.store import Deletion
 from unit.sandbox_world import gpus
 
 # --- which pods leave -------------------------------------------------------------------------------------------------
@@ -71,6 +73,42 @@ def test_a_deployment_reports_its_pods(world):
     assert condition(status, "Progressing")["reason"] == "NewReplicaSetAvailable"
     note = world.store.get("deployments", "default", "d")["metadata"]["annotations"]
     assert note["deployment.kubernetes.io/revision"] == "1"
+
+
+def sets(world):
+    return {each["metadata"]["name"]: each for each in world.store.list("replicasets")}
+
+
+def test_a_deployment_takes_over_what_one_of_its_name_was_told_to_leave(world):
+    world.add(node("a"), deployment("d", 2))
+    world.after(3)
+    pods = world.pods()
+    world.store.delete("deployments", "default", "d", Deletion(propagation="Orphan"))
+    world.after(1)
+    assert [owner_of(each) for each in sets(world).values()] == [None]
+    world.add(deployment("d", 2))
+    world.after(3)
+    assert [each["metadata"]["uid"] for each in world.pods()] == [each["metadata"]["uid"] for each in pods]
+    (taken,) = sets(world).values()
+    assert owner_of(taken)["uid"] == world.store.get("deployments", "default", "d")["metadata"]["uid"]
+    assert world.status("d")["readyReplicas"] == 2
+
+
+def test_a_deployment_whose_replica_sets_name_is_taken_counts_that_and_takes_another(world):
+    world.add(node("a"), deployment("d", 2))
+    world.after(3)
+    (old,) = sets(world)
+    world.store.update("replicasets", "default", old, lambda each: with_meta(each, finalizers=["example.org/stays"]))
+    world.store.delete("deployments", "default", "d", Deletion(propagation="Background"))
+    world.add(deployment("d", 2))
+    world.after(3)
+    (new,) = sets(world).keys() - {old}
+    assert sorted(owner_of(each)["name"] for each in world.pods()) == sorted([old, old, new, new])
+    assert (world.status("d")["collisionCount"], world.status("d")["readyReplicas"]) == (1, 2)
+
+
+def with_meta(obj, **metadata):
+    return {**obj, "metadata": {**obj["metadata"], **metadata}}
 
 
 def retemplate(world, name="d"):

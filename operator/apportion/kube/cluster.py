@@ -10,13 +10,12 @@ from typing import Any
 
 from apportion.api import InvalidObject
 from apportion.kube import facts, kinds
+from apportion.kube.belonging import Belonging
 from apportion.kube.facts import (
     AutoscalerFacts,
     DeploymentFacts,
     NodeFacts,
-    PodFacts,
     PriorityClassFacts,
-    replica_set_prefix,
 )
 from apportion.kube.flavors import classify
 from apportion.kube.jobs import JobFacts, Surroundings, job_facts, translate
@@ -176,7 +175,8 @@ def matters(kind: Kind, old: Any, new: Any) -> bool:
     if isinstance(old, JobFacts) and isinstance(new, JobFacts):
         return _asks(old) != _asks(new)
     if isinstance(old, DeploymentFacts) and isinstance(new, DeploymentFacts):
-        return replace(old, resource_version="") != replace(new, resource_version="")
+        # What its controller counts changes with its pods, which are news themselves.
+        return replace(old, resource_version="", counted=None) != replace(new, resource_version="", counted=None)
     return bool(old != new)
 
 
@@ -195,8 +195,8 @@ class _Join:
         self.warnings = list(cluster.rejected.values())
 
     def snapshot(self, now: float, grace: dict[str, float]) -> Snapshot:
-        jobs, owners = self.jobs()
-        nodes, found = self.nodes(owners)
+        jobs, belonging = self.jobs()
+        nodes, found = self.nodes(belonging)
         flavors = last_flavors(found, self.policy.flavors)
         rounds = [job.admission.round for job in jobs if job.admission is not None]
         rounds += [_round(job.workload.decision) for job in jobs if job.workload is not None]
@@ -216,25 +216,28 @@ class _Join:
         raw = self.cluster.raw(kinds.POLICY, "", self.policy.name)
         return mapping(raw, "status")
 
-    def jobs(self) -> tuple[list[Job], dict[Key, JobKey]]:
-        """All jobs in name order, and which Deployment, as its pods name it, belongs to which of them."""
+    def jobs(self) -> tuple[list[Job], Belonging]:
+        """All jobs in name order, and which pods belong to which of them."""
         facts_of: list[JobFacts] = sorted(
             (job for job in self.cluster.values(kinds.JOB) if not job.deleting), key=lambda job: job.key
         )
         conflicts = self.conflicts(facts_of)
         deployments = {job.key: self.cluster.deployment(job) for job in facts_of}
-        owners = {
-            (key.namespace, replica_set_prefix(found.workload.name)): key
-            for key, found in deployments.items()
-            if found is not None and key not in conflicts and (found.managed or found.workload.owned)
+        own = {key: found for key, found in deployments.items() if found and (found.managed or found.workload.owned)}
+        # Somebody deleted what we had made: pods that are left may well be taken over by the Deployment to come.
+        unmade = {
+            job.key: None
+            for job in facts_of
+            if deployments[job.key] is None and job.template is not None and job.job.admission is not None
         }
-        pods = self.pods_by(owners)
+        both = {key: found for key, found in (*own.items(), *unmade.items()) if key not in conflicts}
+        belonging = Belonging(self.cluster.values(kinds.POD), both)
         jobs = []
         for job in facts_of:
             found = deployments[job.key]
             around = Surroundings(
                 deployment=found,
-                pods=pods.get(job.key, ()),
+                pods=belonging.by_job.get(job.key, ()),
                 namespace_labels=self.namespace(job.key.namespace),
                 priority_classes=self.classes,
                 catalog=self.policy.flavors,
@@ -242,7 +245,7 @@ class _Join:
             )
             refusal = self.cluster.refusals.get(job.key, "")
             jobs.append(self.measured(replace(translate(job, around), refusal=refusal)))
-        return jobs, owners
+        return jobs, belonging
 
     def measured(self, job: Job) -> Job:
         """With what is known of its rates by now, rather than with what its status said."""
@@ -254,14 +257,6 @@ class _Join:
     def namespace(self, name: str) -> Mapping[str, str]:
         entry = self.cluster.entries[kinds.NAMESPACE.name].get(("", name))
         return entry.value if entry is not None else {"kubernetes.io/metadata.name": name}
-
-    def pods_by(self, owners: Mapping[Key, JobKey]) -> dict[JobKey, list[PodFacts]]:
-        pods: dict[JobKey, list[PodFacts]] = defaultdict(list)
-        for pod in self.cluster.values(kinds.POD):
-            owner = owners.get((pod.namespace, pod.deployment))
-            if owner is not None:
-                pods[owner].append(pod)
-        return pods
 
     def conflicts(self, jobs: list[JobFacts]) -> dict[JobKey, Block]:
         """Jobs that keep their hands off: a second job on one Deployment, an autoscaler on it, another's object."""
@@ -294,7 +289,7 @@ class _Join:
                 found[job.key] = Block("WorkloadConflict", message)
         return found
 
-    def nodes(self, owners: Mapping[Key, JobKey]) -> tuple[list[Node], list[Flavor]]:
+    def nodes(self, belonging: Belonging) -> tuple[list[Node], list[Flavor]]:
         """Nodes with their flavor and what foreign pods hold on them; DRA nodes are left out, and reported."""
         foreign: dict[str, dict[str, int]] = defaultdict(dict)
         claimed: set[str] = set()
@@ -303,7 +298,7 @@ class _Join:
                 continue
             if pod.claims:
                 claimed.add(pod.holds)
-            if (pod.namespace, pod.deployment) not in owners:
+            if belonging.is_foreign(pod):
                 foreign[pod.holds] = plus(foreign[pod.holds], pod.pod.requests)
         nodes, flavors = [], {}
         for node in self.cluster.values(kinds.NODE):

@@ -1,6 +1,7 @@
 """Nodes, pods, Deployments and autoscalers as the few facts that a snapshot needs. Parsing is total."""
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -73,12 +74,13 @@ def says_starting(raw: Raw) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class PodFacts:
-    """A pod with its Deployment (as `replica_set_prefix` has it, or ""); `holds` is the node where its requests count,
-    or None."""
+    """A pod with its Deployment (as `replica_set_prefix` has it) and its ReplicaSet, or "" and ""; `holds` is the node
+    where its requests count, or None."""
 
     namespace: str
     pod: Pod
     deployment: str
+    replica_set: str
     holds: str | None
     claims: bool
     priority_preempts: bool
@@ -117,10 +119,12 @@ def pod_facts(raw: Raw) -> PodFacts | None:
         deletion_cost=deletion_cost(texts(raw, "metadata", "annotations")),
         ready_since=seconds(ready, "lastTransitionTime") if is_ready else None,
     )
+    deployment, replica_set = made_by(raw)
     return PodFacts(
         namespace=text(raw, "metadata", "namespace"),
         pod=pod,
-        deployment=deployment_of(raw),
+        deployment=deployment,
+        replica_set=replica_set,
         holds=node or nominated,
         claims=bool(list(mappings(spec, "resourceClaims"))),
         priority_preempts=text(spec, "preemptionPolicy") != "Never" and integer(spec, "priority") > 0,
@@ -148,13 +152,16 @@ def controller(raw: Raw, kind: str) -> Raw:
     return {}
 
 
-def deployment_of(pod: Raw) -> str:
-    """By the name of its ReplicaSet, which is the Deployment's name, "-" and the label pod-template-hash (kubernetes
-    pkg/controller/deployment/sync.go). A watch of ReplicaSets would cost a fifth of all news, and a pod whose
-    ReplicaSet is not known yet would count as somebody else's."""
+def made_by(pod: Raw) -> tuple[str, str]:
+    """(Deployment, ReplicaSet) by the latter's name, which is the Deployment's name, "-" and the label
+    pod-template-hash (kubernetes pkg/controller/deployment/sync.go). A watch of ReplicaSets would cost a fifth of all
+    news, and a pod whose ReplicaSet is not known yet would count as somebody else's."""
     owner = text(controller(pod, "ReplicaSet"), "name")
     prefix, _, hash_ = owner.rpartition("-")
-    return replica_set_prefix(prefix) if hash_ and hash_ == texts(pod, "metadata", "labels").get(TEMPLATE_HASH) else ""
+    if not hash_ or hash_ != texts(pod, "metadata", "labels").get(TEMPLATE_HASH):
+        return "", ""
+    # Thousands of pods have few ReplicaSets.
+    return sys.intern(replica_set_prefix(prefix)), sys.intern(owner)
 
 
 def replica_set_prefix(deployment: str) -> str:
@@ -167,7 +174,8 @@ class DeploymentFacts:
     """A Deployment: `managed` is the editor's consent, `job_uid` the TrainingJob that owns it ("": none).
 
     `asked` is of its pod spec less our pins. `template` is kept of a Deployment that nobody owns: only there is it
-    patched in place; an owned one gets its job's.
+    patched in place; an owned one gets its job's. `created` in seconds of the epoch; `counted`: its pods by the count
+    of its controller, those that end left out (None: it has not counted yet).
     """
 
     namespace: str
@@ -177,6 +185,8 @@ class DeploymentFacts:
     asked: Asked
     template: Raw
     resource_version: str
+    created: float
+    counted: int | None
 
 
 def deployment_facts(raw: Raw) -> DeploymentFacts:
@@ -209,6 +219,8 @@ def deployment_facts(raw: Raw) -> DeploymentFacts:
         asked=asked(without_pins(mapping(template, "spec"), workload)),
         template={} if job_uid else template,
         resource_version=text(raw, "metadata", "resourceVersion"),
+        created=seconds(raw, "metadata", "creationTimestamp") or 0.0,
+        counted=integer(raw, "status", "replicas") if at(raw, "status", "observedGeneration") else None,
     )
 
 

@@ -7,6 +7,7 @@ from apportion.sandbox.events import Recorder
 from apportion.sandbox.objects import controlled_by, labels_of, owner_of
 from apportion.sandbox.pods import condition, is_over, with_condition
 from apportion.sandbox.rules import NAME_LETTERS
+from apportion.sandbox.selectors import selector_matches
 from apportion.sandbox.storage import Change
 from apportion.sandbox.store import Deletion, Store, Write
 from apportion.sandbox.subresources import share
@@ -24,9 +25,9 @@ _MAXIMUM = "deployment.kubernetes.io/max-replicas"
 Place = tuple[str, str]
 
 
-def template_hash(template: Obj) -> str:
-    """Ten letters that name a template."""
-    digest = hashlib.sha256(compact(template)).digest()
+def template_hash(template: Obj, collisions: int) -> str:
+    """Ten letters that name a template; others after each collision with a ReplicaSet of somebody else."""
+    digest = hashlib.sha256(compact(template) + str(collisions or "").encode()).digest()
     return "".join(NAME_LETTERS[byte % len(NAME_LETTERS)] for byte in digest[:10])
 
 
@@ -47,6 +48,16 @@ def _replicas(replica_set: Obj) -> int:
     return int(replica_set["spec"]["replicas"])
 
 
+def _made_for(deployment: Obj, sets: list[Obj]) -> Obj | None:
+    """The oldest of the sets that has the Deployment's template, whatever its name."""
+    return next((each for each in sets if _unhashed(each["spec"]["template"]) == deployment["spec"]["template"]), None)
+
+
+def _unhashed(template: Obj) -> Obj:
+    labels = {key: value for key, value in template["metadata"]["labels"].items() if key != _HASH}
+    return {**template, "metadata": {**template["metadata"], "labels": labels}}
+
+
 def _revision(replica_set: Obj) -> int:
     return int((replica_set["metadata"].get("annotations") or {}).get(_REVISION, "0"))
 
@@ -57,6 +68,7 @@ class Deployments:
     def __init__(self, store: Store, recorder: Recorder) -> None:
         self._store = store
         self._recorder = recorder
+        self._orphans: set[Place] = set()
         self._queue: WorkQueue[Place] = WorkQueue(store.clock, self._reconcile)
         store.storage.listen(("apps", "deployments"), self._on_deployment)
         store.storage.listen(_SETS, self._on_set)
@@ -68,9 +80,16 @@ class Deployments:
             self._queue.add((meta["namespace"], meta["name"]))
 
     def _on_set(self, change: Change) -> None:
-        owner = owner_of(change.obj)
+        owner, meta = owner_of(change.obj), change.obj["metadata"]
+        place = meta["namespace"], meta["name"]
+        if owner is not None or change.type == "DELETED":
+            self._orphans.discard(place)
+        else:
+            self._orphans.add(place)
+            for record in self._store.storage.records(("apps", "deployments"), meta["namespace"]):
+                self._queue.add((meta["namespace"], record.obj["metadata"]["name"]))
         if owner is not None and owner["kind"] == "Deployment":
-            self._queue.add((change.obj["metadata"]["namespace"], owner["name"]))
+            self._queue.add((meta["namespace"], owner["name"]))
 
     def _on_pod(self, change: Change) -> None:
         if change.type != "DELETED" and not is_over(change.obj):
@@ -88,30 +107,52 @@ class Deployments:
         deployment = self._store.peek("deployments", *place)
         if deployment is None or "deletionTimestamp" in deployment["metadata"]:
             return
-        owned = self._store.storage.owned(deployment["metadata"]["uid"], _SETS)
-        sets = sorted(owned, key=lambda each: (each["metadata"]["creationTimestamp"], each["metadata"]["name"]))
-        letters = template_hash(deployment["spec"]["template"])
-        new = next((each for each in sets if labels_of(each).get(_HASH) == letters), None)
+        self._adopt(deployment)
+        sets = self._sets_of(deployment)
+        new = _made_for(deployment, sets)
         old = [each for each in sets if each is not new]
         if deployment["spec"].get("paused"):
             if new is not None:
                 self._scale(deployment, new, deployment["spec"]["replicas"])
         elif deployment["spec"]["strategy"]["type"] == "Recreate":
-            self._recreate(deployment, new, old, letters)
+            self._recreate(deployment, new, old)
         else:
-            self._roll(deployment, new, old, letters)
+            self._roll(deployment, new, old)
         self._clean_up(deployment, old)
-        self._write_status(place, letters)
+        self._write_status(place)
 
-    def _recreate(self, deployment: Obj, new: Obj | None, old: list[Obj], letters: str) -> None:
+    def _sets_of(self, deployment: Obj) -> list[Obj]:
+        """Its ReplicaSets, oldest first."""
+        owned = self._store.storage.owned(deployment["metadata"]["uid"], _SETS)
+        return sorted(owned, key=lambda each: (each["metadata"]["creationTimestamp"], each["metadata"]["name"]))
+
+    def _adopt(self, deployment: Obj) -> None:
+        """Take over the ReplicaSets of its selector that nobody controls."""
+        owner = controlled_by(deployment)
+
+        def adopted(old: Obj) -> Obj:
+            others = old["metadata"].get("ownerReferences") or []
+            return {**old, "metadata": {**old["metadata"], "ownerReferences": [*others, owner]}}
+
+        for namespace, name in sorted(self._orphans):
+            found = self._store.peek("replicasets", namespace, name)
+            if found is None or namespace != deployment["metadata"]["namespace"]:
+                continue
+            selected = selector_matches(deployment["spec"]["selector"], labels_of(found))
+            if selected and "deletionTimestamp" not in found["metadata"]:
+                self._store.revise("replicasets", namespace, name, adopted, Write(_NAME))
+
+    def _recreate(self, deployment: Obj, new: Obj | None, old: list[Obj]) -> None:
         for each in old:
             self._scale(deployment, each, 0)
         pods = (pod for each in old for pod in self._store.storage.owned(each["metadata"]["uid"], _PODS))
         if all(is_over(pod) for pod in pods):
             wanted = deployment["spec"]["replicas"]
-            self._scale(deployment, new or self._create(deployment, old, letters, wanted), wanted)
+            new = new or self._create(deployment, old, wanted)
+            if new is not None:
+                self._scale(deployment, new, wanted)
 
-    def _roll(self, deployment: Obj, new: Obj | None, old: list[Obj], letters: str) -> None:
+    def _roll(self, deployment: Obj, new: Obj | None, old: list[Obj]) -> None:
         spec = deployment["spec"]
         wanted = spec["replicas"]
         surge, unavailable = rolling_bounds(spec)
@@ -120,7 +161,9 @@ class Deployments:
         room = max(0, wanted + surge - total)
         target = wanted if not any(map(_replicas, old)) else min(wanted, present + room)
         if new is None:
-            new = self._create(deployment, old, letters, target)
+            new = self._create(deployment, old, target)
+            if new is None:
+                return
         elif self._scale(deployment, new, target):
             return
         self._shrink_old(deployment, new, [each for each in old if _replicas(each)], wanted - unavailable)
@@ -139,8 +182,10 @@ class Deployments:
             spare -= taken
             self._scale(deployment, each, _replicas(each) - broken - taken)
 
-    def _create(self, deployment: Obj, old: list[Obj], letters: str, replicas: int) -> Obj:
-        meta, spec = deployment["metadata"], deployment["spec"]
+    def _create(self, deployment: Obj, old: list[Obj], replicas: int) -> Obj | None:
+        """None: another one's ReplicaSet has the name. That is counted, and the next look takes the next name."""
+        meta, spec, collisions = deployment["metadata"], deployment["spec"], _status(deployment, "collisionCount")
+        letters = template_hash(spec["template"], collisions)
         template = clone(spec["template"])
         template["metadata"]["labels"] = {**(template["metadata"].get("labels") or {}), _HASH: letters}
         selector = clone(spec["selector"])
@@ -162,6 +207,10 @@ class Deployments:
                 "minReadySeconds": spec.get("minReadySeconds") or 0,
             },
         }
+        if self._store.peek("replicasets", meta["namespace"], name) is not None:
+            status = {**(deployment.get("status") or {}), "collisionCount": collisions + 1}
+            self._store.set_status("deployments", deployment, status, _NAME)
+            return None
         made = self._store.create(self._store.resource("replicasets"), meta["namespace"], body, Write(_NAME)).obj
         self._tell(deployment, name, 0, replicas)
         return made
@@ -198,18 +247,19 @@ class Deployments:
             meta = each["metadata"]
             self._store.delete("replicasets", meta["namespace"], meta["name"], Deletion(propagation="Background"))
 
-    def _write_status(self, place: Place, letters: str) -> None:
+    def _write_status(self, place: Place) -> None:
         deployment = self._store.peek("deployments", *place)
         if deployment is None:
             return
-        sets = self._store.storage.owned(deployment["metadata"]["uid"], _SETS)
-        new = next((each for each in sets if labels_of(each).get(_HASH) == letters), None)
+        sets = self._sets_of(deployment)
+        new = _made_for(deployment, sets)
         if new is not None:
             self._note_revision(place, new, sets)
             deployment = self._store.peek("deployments", *place) or deployment
         counts = {
             "observedGeneration": deployment["metadata"]["generation"],
             "replicas": sum(_status(each, "replicas") for each in sets),
+            "collisionCount": _status(deployment, "collisionCount"),
             "updatedReplicas": _status(new, "replicas") if new else 0,
             "readyReplicas": sum(_status(each, "readyReplicas") for each in sets),
             "availableReplicas": sum(_status(each, "availableReplicas") for each in sets),
