@@ -20,6 +20,7 @@ VERSIONS = {
     "TrainingJob": "apportion.dev/v1alpha1",
     "Queue": "apportion.dev/v1alpha1",
     "Deployment": "apps/v1",
+    "ReplicaSet": "apps/v1",
     "Pod": "v1",
     "Node": "v1",
 }
@@ -215,6 +216,8 @@ def summary(kind: str, obj: Obj) -> str:
         return f"gen {obj['metadata']['generation']} {status.get('phase')} {given} {admitted.get('reason')}"
     if kind == "Deployment":
         return f"replicas {obj['spec'].get('replicas')} by {sizer_of(obj)} of {obj['metadata'].get('annotations')}"
+    if kind == "ReplicaSet":
+        return f"replicas {obj['spec'].get('replicas')} of {owner_of(obj)}"
     if kind == "Pod":
         leaving = " leaving" if "deletionTimestamp" in obj["metadata"] else ""
         return f"{status.get('phase')} on {obj['spec'].get('nodeName')}{leaving}{' ready' if is_ready(obj) else ''}"

@@ -242,8 +242,13 @@ class Checker:
                 yield f"TrainingJob {name}: its status is of an older spec"
 
     def _pods(self, deployment: Obj) -> Iterator[Obj]:
-        wanted = deployment["spec"]["selector"]["matchLabels"].items()
-        return (pod for pod in self.world.of("Pod").values() if wanted <= pod["metadata"].get("labels", {}).items())
+        """Those of its ReplicaSets: an older Deployment of its name may have left others behind."""
+        for pod in self.world.of("Pod").values():
+            made_by = owner_of(pod)
+            replica_set = self.world.of("ReplicaSet").get(made_by["name"]) if made_by is not None else None
+            above = owner_of(replica_set) if replica_set is not None else None
+            if above is not None and above["uid"] == uid(deployment):
+                yield pod
 
     def _overdrawn(self) -> Iterator[str]:
         room, held = self.world.room(), quotas.uses(self.world)

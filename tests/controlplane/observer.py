@@ -41,6 +41,7 @@ class Scope:
             "TrainingJob": f"{GROUP}/{space}/trainingjobs",
             "Queue": f"{GROUP}/queues",
             "Deployment": f"/apis/apps/v1/{space}/deployments",
+            "ReplicaSet": f"/apis/apps/v1/{space}/replicasets",
             "Pod": f"/api/v1/{space}/pods",
             "Node": "/api/v1/nodes",
         }

@@ -75,8 +75,15 @@ class History:
         self.see("Deployment", name, {"metadata": meta, "spec": spec})
 
     def pods(self, job: str, count: int, node: str = "n0", **more: Any) -> None:
+        """of: the uid of the Deployment whose ReplicaSet has them."""
+        deployment, made_by = more.get("of", f"uid-of-{job}"), f"{job}-{more.get('of', 'set')}"
+        above = {"kind": "Deployment", "name": job, "uid": deployment, "controller": True}
+        replica_set = {"metadata": {"uid": f"uid-{made_by}", "ownerReferences": [above]}, "spec": {"replicas": count}}
+        self.checker.see(Change(self.revision, "ReplicaSet", made_by, replica_set, self.now))
         for index in range(count):
-            meta: dict[str, Any] = {"name": f"{job}-{index}", "uid": f"uid-{job}-{index}", "labels": {"job": job}}
+            owner = {"kind": "ReplicaSet", "name": made_by, "uid": f"uid-{made_by}", "controller": True}
+            name = f"{job}-{index}" if "of" not in more else f"{made_by}-{index}"
+            meta: dict[str, Any] = {"name": name, "uid": f"uid-{name}", "ownerReferences": [owner]}
             if more.get("leaving"):
                 meta["deletionTimestamp"] = "now"
             status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}

@@ -17,6 +17,14 @@ def test_deployment_or_pods_that_are_not_what_was_granted(history: History) -> N
     assert "3 pods are ready" in history.at_rest()
 
 
+def test_pods_of_a_deployment_that_was_deleted_are_not_those_of_the_one_made_again(history: History) -> None:
+    history.runs("a", 4)
+    history.pods("a", 3, of="uid-of-an-older-one")
+    assert history.at_rest() == ""
+    history.gone("Pod", "a-0")
+    assert "TrainingJob a: granted 4, 3 pods are ready" in history.at_rest()
+
+
 def test_status_of_an_older_spec(history: History) -> None:
     history.runs("a", 4)
     history.job("a", 4, generation=2, seen=1)
