@@ -4,7 +4,7 @@ from typing import Any
 
 
 def condition(obj: Any, kind: str) -> Any:
-    return next((c for c in obj.get("status", {}).get("conditions", []) if c["type"] == kind), {})
+    return next((c for c in obj.get("status", {}).get("conditions") or () if c["type"] == kind), {})
 
 
 def seen_of(job: Any) -> dict[str, Any]:
