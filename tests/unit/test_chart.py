@@ -105,6 +105,10 @@ def test_optional_parts_render():
         "podLabels.team=platform",
         "extraEnv[0].name=TZ",
         "extraEnv[0].value=UTC",
+        "extraVolumes[0].name=prometheus",
+        "extraVolumes[0].secret.secretName=prometheus-token",
+        "extraVolumeMounts[0].name=prometheus",
+        "extraVolumeMounts[0].mountPath=/prometheus",
         "replicas=1",
     )
     (rule,) = of_kind(documents, "PrometheusRule")
@@ -121,6 +125,8 @@ def test_optional_parts_render():
     assert pod["metadata"]["labels"]["team"] == "platform"
     assert pod["spec"]["containers"][0]["image"] == "apportion@sha256:" + "0" * 64
     assert {"name": "TZ", "value": "UTC"} in pod["spec"]["containers"][0]["env"]
+    assert {"name": "prometheus", "secret": {"secretName": "prometheus-token"}} in pod["spec"]["volumes"]
+    assert {"name": "prometheus", "mountPath": "/prometheus"} in pod["spec"]["containers"][0]["volumeMounts"]
     assert of_kind(documents, "PodDisruptionBudget") == []
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from apportion.baselines import BASELINES
 from apportion.model.curves import Learned, Usl
+from apportion.model.jobs import Target
 from apportion.model.policy import Policy
 from apportion.simulator import (
     Arrival,
@@ -187,6 +188,22 @@ def test_a_hidden_curve_is_learned_where_the_job_is() -> None:
     assert first.curve == LINEAR
     assert isinstance(last.curve, Learned)
     assert last.curve.at(8) == pytest.approx(truth.at(8), rel=0.02)
+
+
+def test_the_progress_of_declared_work_is_told_in_whole_percents() -> None:
+    jobs = [comes(name, 0.0, 80_000.0) for name in ("tells", "silent")]
+    jobs[0] = replace(jobs[0], job=replace(jobs[0].job, target=Target(work=80_000.0)))
+    steps = list(
+        play(
+            snapshot(on=nodes(2), now=0.0, round=0), jobs, Rules(Policy(), BASELINES["fifo"]),
+            Scheduler(least_allocated, Random(1)), Course(until=2000.0, measuring=Measuring(sigma=0.0)),
+        )
+    )  # fmt: skip
+    world = steps[-1].world
+    told = {job.key.name: job.memory.record.progress for job in world.snapshot.jobs}
+    done = {key.name: entry.done / 80_000.0 for key, entry in world.entries.items()}
+    assert done["tells"] > 0
+    assert told == {"silent": None, "tells": math.floor(100 * done["tells"]) / 100}
 
 
 def test_the_same_seed_gives_the_same_trial() -> None:

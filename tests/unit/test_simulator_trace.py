@@ -7,6 +7,7 @@ import pytest
 
 from apportion.model.curves import GLOBAL_BATCH, PER_REPLICA_BATCH, Usl
 from apportion.model.flavors import Flavor
+from apportion.model.jobs import Target
 from apportion.simulator import (
     Ground,
     Mix,
@@ -31,8 +32,11 @@ def trace(*lines: str, head: str = HEAD) -> str:
 
 
 def test_a_line_is_a_job_with_its_hidden_curve() -> None:
-    head = f"{HEAD},namespace,queue,steps,flavors,sigma,kappa,declared_sigma,restart_seconds,priority,preemptible"
-    text = trace("a,10,2,8,4,600,research,team,2;4;8,a100;h100=3,0.1,0.01,0.02,30,5,false", head=head)
+    head = f"{HEAD},namespace,queue,steps,flavors,sigma,kappa,declared_sigma,declared_work,restart_seconds"
+    text = trace(
+        "a,10,2,8,4,600,research,team,2;4;8,a100;h100=3,0.1,0.01,0.02,true,30,5,false",
+        head=f"{head},priority,preemptible",
+    )
     (one,) = arrivals("t.csv", read_rows("t.csv", text), CLUSTER)
     assert (one.at, str(one.job.key), one.job.steps, one.job.per_replica) == (10.0, "research/a", (2, 4, 8), 4)
     assert (one.job.queue_name, one.job.priority, one.job.preemptible, one.job.restart_seconds) == (
@@ -47,6 +51,7 @@ def test_a_line_is_a_job_with_its_hidden_curve() -> None:
     assert [(choice.name, choice.speed) for choice in one.job.flavors or ()] == [("a100", None), ("h100", None)]
     speeds = {flavor.name: one.speed(flavor) for flavor in CLUSTER.flavors}
     assert speeds == {"a100": 0.5, "h100": 3.0}
+    assert one.job.target == Target(work=one.work)
     # At its minimum, on a flavor of speed 1, it takes its duration.
     assert one.work / one.truth.at(2) == pytest.approx(600)
 
@@ -55,6 +60,7 @@ def test_what_is_not_said_is_as_usual() -> None:
     text = trace("a,0,1,4,1,60,", "b,0,1,4,1,60,GlobalBatch", "", head=HEAD + ",mode")
     a, b = arrivals("t.csv", read_rows("t.csv", text), CLUSTER)
     assert (a.truth, a.job.curve, a.job.declared) == (PER_REPLICA_BATCH, PER_REPLICA_BATCH, False)
+    assert a.job.target is None
     assert (b.truth, b.job.curve) == (GLOBAL_BATCH, GLOBAL_BATCH)
     assert (a.job.steps, a.job.flavors, a.job.queue_name, a.job.key.namespace) == ((1, 2, 3, 4), None, None, "default")
 
@@ -161,6 +167,12 @@ def test_durations_have_the_tail_requests_the_shares_and_arrivals_the_day() -> N
     day = sum(8 <= row.arrival / 3600 % 24 < 20 for row in rows) / len(rows)
     # The mean of 1 + cos(t - 14 h) / 2 from 8 to 20 h is 1 + 1 / pi.
     assert day == pytest.approx((1 + 1 / math.pi) / 2, abs=0.02)
+
+
+def test_who_declares_work_changes_nothing_else() -> None:
+    silent, half = generated(MIX, GROUND, 7), generated(replace(MIX, sized=0.5), GROUND, 7)
+    assert [replace(row, declared_work=False) for row in half] == silent
+    assert sum(row.declared_work for row in half) / len(half) == pytest.approx(0.5, abs=0.1)
 
 
 def test_parts_are_as_asked() -> None:

@@ -184,18 +184,19 @@ class Target(Wire):
     deadline: Timestamp | None = None
     """When the work should be done: the job gets what that takes, and no more."""
     work: PositiveNumber | None = None
-    """The whole work, in the unit of the rate times seconds (samples, tokens, steps)."""
+    """The whole work, in the unit of the rate times seconds (samples, tokens, steps). Without a deadline: of
+    the jobs of its queue that tell theirs, those with less left go before those with more."""
 
     rules = (
         Rule(
-            "has(self.throughput) != has(self.deadline)",
-            "exactly one of throughput and deadline must be given",
-            lambda target: ("throughput",) if (target.throughput is None) == (target.deadline is None) else None,
+            "!has(self.deadline) || has(self.work)",
+            "a deadline needs work",
+            lambda target: ("work",) if target.deadline is not None and target.work is None else None,
         ),
         Rule(
-            "has(self.deadline) == has(self.work)",
-            "a deadline needs work, and work a deadline",
-            lambda target: ("work",) if (target.deadline is None) != (target.work is None) else None,
+            "has(self.throughput) != has(self.work)",
+            "exactly one of throughput and work must be given",
+            lambda target: ("throughput",) if (target.throughput is None) == (target.work is None) else None,
         ),
     )
 

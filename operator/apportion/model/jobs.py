@@ -135,7 +135,10 @@ class FlavorChoice:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a job wants instead of as much as it can get: a rate, or an amount of work done by a time of the epoch."""
+    """What a job wants instead of as much as it can get: a rate, or `work` done by `deadline`, a time of the epoch.
+
+    Without a deadline the work is no limit; it only tells how much there is to do.
+    """
 
     throughput: float | None = None
     deadline: float | None = None
@@ -161,8 +164,8 @@ class Job:
     owned pod template as asked now; `retried` is the value of the annotation apportion.dev/retry; `refusal` is what
     the API server answered in the last round when it refused to create or change the job's Deployment. `declared`: the
     curve is the owner's own word; else it is what is usual, until something was measured.
-    `unmeasured` is why its rate cannot be observed; `enough` is what its target comes to in this round, written by the
-    planner.
+    `unmeasured` is why its rate cannot be observed. Written by the planner: `enough`, what its target comes to in this
+    round, and `favour`, its weight over that of a job of its queue that says nothing of its work.
     """
 
     key: JobKey
@@ -188,6 +191,7 @@ class Job:
     declared: bool = False
     target: Target | None = None
     enough: tuple[Enough, ...] = ()
+    favour: float = 1.0
     unmeasured: Block | None = None
     restart_seconds: float = 60.0
     min_runtime_seconds: float = 300.0

@@ -38,6 +38,6 @@ class Appraisal:
         enough, counts_as = (np.array([each]) for each in rates.enough(grant.flavor))
         cost = np.array([grant.replicas * job.per_replica * self._prices[grant.flavor]])
         gain = worth(objective, after_change(rate, enough, counts_as, np.array([factor])), cost / factor)
-        weight = self._weights[job.queue_name]
-        admission = weight * admission_worth(job, self._snapshot.now, objective)
-        return float(value(objective, gain, np.array([weight]), np.array([admission]))[0])
+        usual = self._weights[job.queue_name]
+        admission = usual * admission_worth(job, self._snapshot.now, objective)
+        return float(value(objective, gain, np.array([usual * job.favour]), np.array([admission]))[0])

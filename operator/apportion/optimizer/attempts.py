@@ -65,7 +65,7 @@ class Attempt:
         columns, groups = self.problem.options.columns, self.problem.options.groups
         kept = np.bincount(columns.group, self.assignment.x * (columns.reduced <= 0), minlength=len(groups))
         promises = np.array([group.keeps > 0 for group in groups], dtype=np.bool_)
-        worth = self._given * np.array([group.worth / group.weight for group in groups])
+        worth = self._given * np.array([group.worth for group in groups])
         priority = np.array([group.like.priority for group in groups], dtype=np.int64)
         incumbent = np.array([group.current.replicas > 0 for group in groups], dtype=np.bool_)
         ranks: list[float] = [float(kept @ promises)]

@@ -39,9 +39,9 @@ Bools = NDArray[np.bool_]
 class Group:
     """Jobs that the program cannot tell apart, oldest first; most groups hold one job.
 
-    keeps: replicas below which a member loses what it was promised (0: nothing is promised). worth is w B; `counted` is
-    what of it is in the value of every option. whole: the pods that stay if it keeps what it has (those of the first
-    member; alike for all).
+    keeps: replicas below which a member loses what it was promised (0: nothing is promised). weight is of growth, worth
+    is B, admission w B; `counted` is what of that is in the value of every option. whole: the pods that stay if it
+    keeps what it has (those of the first member; alike for all).
     """
 
     members: tuple[Job, ...]
@@ -49,6 +49,7 @@ class Group:
     keeps: int
     weight: float
     worth: float
+    admission: float
     borrows: bool
     counted: float
     whole: Held | None = None
@@ -119,11 +120,20 @@ def options(snapshot: Snapshot, policy: Policy, ground: Ground, room: Ints, jobs
         job = members[0]
         terms = terms_of(snapshot, job)
         weight = weights[job.queue_name]
-        admission = weight * admission_worth(job, snapshot.now, policy.objective)
+        worth = admission_worth(job, snapshot.now, policy.objective)
+        admission = weight * worth
         keeps = promised(job, terms)
         counted = admission if policy.objective.name in UTILITIES else 0.0
         group = Group(
-            members, current_grant(job), keeps, weight, admission, terms.borrows, counted, standing.whole(job)
+            members,
+            current_grant(job),
+            keeps,
+            weight * job.favour,
+            worth,
+            admission,
+            terms.borrows,
+            counted,
+            standing.whole(job),
         )
         rates = Rates(job, snapshot.flavors, populated)
         if rates.warning:
@@ -242,7 +252,7 @@ class _Draft:
         objective = self.policy.objective
         gain = worth(objective, rate, self._cost(group, offer, replicas) / factor)
         keeps = np.array([each.keeps for each in self.groups], dtype=np.int64)[group]
-        admission = np.array([each.worth for each in self.groups], dtype=np.float64)[group]
+        admission = np.array([each.admission for each in self.groups], dtype=np.float64)[group]
         weight = np.array([each.weight for each in self.groups], dtype=np.float64)[group]
         worths = value(objective, gain, weight, admission)
         allowed = (replicas <= np.array(self._most, dtype=np.int64)[offer]) & (
@@ -334,7 +344,8 @@ def _alike(snapshot: Snapshot, policy: Policy, standing: Standing, jobs: Sequenc
         terms = terms_of(snapshot, job)
         worth = admission_worth(job, snapshot.now, policy.objective)
         factor = change_factor(job, snapshot.now, policy.stability, terms)
-        key = (job.queue_name, job.per_replica, len(job.steps), job.maximum, job.priority, worth, factor)
+        asked = (job.per_replica, len(job.steps), job.maximum)
+        key = (job.queue_name, job.favour, *asked, job.priority, worth, factor)
         rough.setdefault((key, current_grant(job)), []).append(job)
     found: list[tuple[Job, ...]] = []
     for some in rough.values():

@@ -110,7 +110,7 @@ class _Stages:
         order = (
             open_
             if kind == "incumbents"
-            else sorted(open_, key=lambda at: (-groups[at].worth / groups[at].weight / max(1, self._least(at)), at))
+            else sorted(open_, key=lambda at: (-groups[at].worth / max(1, self._least(at)), at))
         )
         before = self.x
         self.x, complete = admitted(self.problem, before, order, self._choices)
@@ -120,7 +120,7 @@ class _Stages:
             worth = np.zeros(len(columns))
             for rank, at in enumerate(open_):
                 earlier = 1.0 - SENIORITY * rank / len(open_) if kind == "incumbents" else 1.0
-                worth[self._choices[at]] = groups[at].worth / groups[at].weight * earlier
+                worth[self._choices[at]] = groups[at].worth * earlier
             smallest = self.x > 0
             smallest[[column for at in self._seen for column in self._choices.get(at, [])]] = True
             problem = self.problem.worth(worth, smallest & self.problem.offered)
@@ -139,7 +139,7 @@ class _Stages:
                 self._settle(mine)
                 continue
             here = np.flatnonzero(np.isin(columns.group, mine))
-            worth = np.array([group.worth / group.weight for group in groups])[columns.group[here]]
+            worth = np.array([group.worth for group in groups])[columns.group[here]]
             if kind == "incumbents":
                 rank = {at: 1.0 - SENIORITY * number / len(open_) for number, at in enumerate(open_)}
                 worth = worth * np.array([rank[at] for at in columns.group[here].tolist()])

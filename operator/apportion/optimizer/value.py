@@ -85,9 +85,9 @@ def costs(flavors: Iterable[Flavor]) -> tuple[dict[str, float], list[str]]:
 
 
 def admission_worth(job: Job, now: float, objective: Objective) -> float:
-    """B: worth * (accelerators of the minimum)^theta, for a job without a grant rising linearly to twice that."""
+    """B: favour * worth * (accelerators of the minimum)^theta; without a grant it rises linearly to twice that."""
     size = float(max(1, job.per_replica * job.minimum))
-    base: float = objective.admission_worth * size**objective.size_exponent
+    base: float = job.favour * objective.admission_worth * size**objective.size_exponent
     if current_grant(job).replicas:
         return base
     since = job.created if job.memory.queued_since is None else job.memory.queued_since
@@ -118,7 +118,8 @@ def change_factor(job: Job, now: float, stability: Stability, terms: Terms) -> f
 
 
 def job_weights(snapshot: Snapshot) -> tuple[dict[str | None, float], list[str]]:
-    """By queue (None: the jobs without one): the weight of one of its active jobs. Second: warnings."""
+    """By queue (None: the jobs without one): the weight of one of its active jobs of favour 1; together they have the
+    queue's. Second: warnings."""
     warnings = []
     weights: dict[str | None, float] = {None: 1.0}
     for queue in snapshot.queues:
@@ -126,11 +127,11 @@ def job_weights(snapshot: Snapshot) -> tuple[dict[str | None, float], list[str]]
         if not usable:
             warnings.append(f"queue {queue.name}: weight {queue.weight} is not a positive number; 1 is used")
         weights[queue.name] = queue.weight if usable else 1.0
-    active: dict[str | None, int] = {}
+    active: dict[str | None, float] = {}
     for job in snapshot.jobs:
         if terms_of(snapshot, job).candidate:
-            active[job.queue_name] = active.get(job.queue_name, 0) + 1
-    return {name: weights.get(name, 1.0) / count for name, count in active.items()}, warnings
+            active[job.queue_name] = active.get(job.queue_name, 0.0) + job.favour
+    return {name: weights.get(name, 1.0) / shares for name, shares in active.items()}, warnings
 
 
 class Rates:

@@ -16,6 +16,7 @@ from apportion.planner.defragmentation import clearings, departed, with_clearing
 from apportion.planner.entitled import entitled
 from apportion.planner.explain import UNSERVED, Reasons
 from apportion.planner.fairness import fairness
+from apportion.planner.favour import favoured
 from apportion.planner.lifecycle import State, assess, base_terms, soonest
 from apportion.planner.outcomes import Round, outcome
 from apportion.planner.provisioning import added, new_nodes, patient, uses_more, with_all, with_coming, worthwhile
@@ -73,7 +74,7 @@ def wanted(snapshot: Snapshot, policy: Policy, rule: Solve = solve) -> Wanted:
     states, terms = standing(snapshot, states, policy)
     flavors = {flavor.name: flavor for flavor in snapshot.flavors}
     jobs = tuple(frugal(states[job.key].job, flavors, snapshot.now) for job in snapshot.jobs)
-    settled, _ = capped(replace(snapshot, jobs=jobs, terms=terms), policy)
+    settled, _ = capped(favoured(replace(snapshot, jobs=jobs, terms=terms)), policy)
     churn = Churn(settled, policy.stability.churn)
     wide, settled = with_all(settled), with_coming(settled)
     more = added(settled, wide)

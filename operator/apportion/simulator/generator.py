@@ -25,6 +25,7 @@ MIX: Mapping[str, Range] = {
     "elastic": Range(0.0, 1.0),
     "shared": Range(0.0, 1.0),
     "declared": Range(0.0, 1.0),
+    "sized": Range(0.0, 1.0),
     "tail": Range(0.0, 4.0),
     "swing": Range(0.0, 1.0),
 }
@@ -47,9 +48,9 @@ class Ground:
 @dataclass(frozen=True)
 class Mix:
     """What comes. load: accelerator-hours that the jobs ask for, at the size that they request, over those there are
-    in `hours`. elastic, shared, declared: the part of the jobs that can grow and shrink, that share a global batch, and
-    that declare their curve. tail: standard deviation of the duration's logarithm. swing: of the rate of arrivals over
-    a day, around its mean."""
+    in `hours`. elastic, shared, declared, sized: the part of the jobs that can grow and shrink, that share a global
+    batch, that declare their curve, and that declare their work. tail: standard deviation of the duration's logarithm.
+    swing: of the rate of arrivals over a day, around its mean."""
 
     jobs: int = 160
     hours: float = 24.0
@@ -57,6 +58,7 @@ class Mix:
     elastic: float = 0.7
     shared: float = 0.3
     declared: float = 0.0
+    sized: float = 0.0
     tail: float = 1.8
     swing: float = 0.5
 
@@ -114,8 +116,11 @@ def generated(mix: Mix, ground: Ground, seed: int) -> list[Row]:
     random = Random(f"trace {seed}")
     times = sorted(_time(random, mix) for _ in range(mix.jobs))
     drafts = [_draft(random, mix, ground, number) for number in range(mix.jobs)]
+    # Draws of their own: who declares work changes nothing else in a trace.
+    declares = Random(f"work {seed}")
     scale = mix.load * mix.hours * HOUR * ground.worth / max(1e-9, sum(draft.weight for draft in drafts))
-    return [_timed(draft, at, scale) for draft, at in zip(drafts, times, strict=True)]
+    timed = (_timed(draft, at, scale) for draft, at in zip(drafts, times, strict=True))
+    return [replace(row, declared_work=declares.random() < mix.sized) for row in timed]
 
 
 def _time(random: Random, mix: Mix) -> float:

@@ -74,6 +74,10 @@ class Observer:
                 stay = sampled(stay, rate, at, self._measuring.settle)
             if (seen := observation(stay)) is not None:
                 memory = replace(memory, record=noted(memory.record, seen))
+        if job.target is not None:
+            progress = math.floor(100 * min(1.0, entry.done / entry.arrival.work)) / 100
+            if progress != (memory.record.progress or 0.0):
+                memory = replace(memory, record=replace(memory.record, progress=progress, progress_at=now))
         if memory is not job.memory or job.curve is not said.curve or job.flavors is not said.flavors:
             job = replace(job, memory=memory, curve=said.curve, flavors=said.flavors)
         if memory.record.points:

@@ -10,7 +10,7 @@ from typing import Any
 
 from apportion.api.parse import shown
 from apportion.model.curves import GLOBAL_BATCH, PER_REPLICA_BATCH, Curve, Usl
-from apportion.model.jobs import FlavorChoice, Job, JobKey, steps_between
+from apportion.model.jobs import FlavorChoice, Job, JobKey, Target, steps_between
 from apportion.model.resources import CPU
 from apportion.model.snapshot import Snapshot
 from apportion.simulator.arrivals import Arrival
@@ -32,7 +32,8 @@ class Row:
     duration: how long the work takes with min_replicas on a flavor of speed 1; steps: the admissible counts, all
     between the two where it is empty; flavors: what it accepts, and how fast each truly is for it (None: as the
     catalog says), any flavor where it is empty. sigma, kappa: the true curve, as is usual for `mode` where they are
-    None; declared_sigma, declared_kappa: what the owner declares, nothing where they are None.
+    None; declared_sigma, declared_kappa: what the owner declares, nothing where they are None. declared_work: the owner
+    declares the work as well, and its progress is told.
     """
 
     job: str
@@ -50,6 +51,7 @@ class Row:
     kappa: float | None = None
     declared_sigma: float | None = None
     declared_kappa: float | None = None
+    declared_work: bool = False
     restart_seconds: float = 60.0
     min_runtime_seconds: float = 300.0
     priority: int = 0
@@ -143,6 +145,7 @@ CELLS: Mapping[str, Callable[[str], Any]] = {
     "kappa": Range(0.0, 1.0),
     "declared_sigma": Range(0.0, 1.0),
     "declared_kappa": Range(0.0, 1.0),
+    "declared_work": _yes,
     "restart_seconds": Range(0.0, 86_400.0),
     "min_runtime_seconds": Range(0.0, 86_400.0 * 30),
     "priority": Range(-(2**31), 10**9, whole=True),
@@ -280,6 +283,7 @@ def _arrival(row: Row, resource: str, usually: Mapping[str, float]) -> Arrival:
     truth = Usl(1.0, usual.sigma if row.sigma is None else row.sigma, usual.kappa if row.kappa is None else row.kappa)
     declared = row.declared_sigma is not None or row.declared_kappa is not None
     curve: Curve = Usl(1.0, row.declared_sigma or 0.0, row.declared_kappa or 0.0) if declared else usual
+    work = row.duration * truth.at(row.min_replicas)
     amount = row.accelerators * (1000 if resource == CPU else 1)
     job = Job(
         key=JobKey(row.namespace, row.job),
@@ -295,9 +299,10 @@ def _arrival(row: Row, resource: str, usually: Mapping[str, float]) -> Arrival:
         flavors=tuple(FlavorChoice(name) for name, _ in row.flavors) or None,
         curve=curve,
         declared=declared,
+        target=Target(work=work) if row.declared_work else None,
         restart_seconds=row.restart_seconds,
         min_runtime_seconds=row.min_runtime_seconds,
         namespace_labels={"kubernetes.io/metadata.name": row.namespace},
     )
     speeds = {**usually, **{name: speed for name, speed in row.flavors if speed is not None}}
-    return Arrival(row.arrival, job, row.duration * truth.at(row.min_replicas), truth, speeds=speeds)
+    return Arrival(row.arrival, job, work, truth, speeds=speeds)
