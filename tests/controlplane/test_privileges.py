@@ -199,8 +199,8 @@ async def test_pods_outside_the_watched_namespaces_use_capacity(narrow: tuple[Cl
 
 async def test_a_watched_namespace_without_its_role_is_named(narrow: tuple[Cluster, str]) -> None:
     cluster, other = narrow
-    words = cluster.operator.words
-    kubeconfig = Path(words[words.index("--kubeconfig") + 1])
+    command = cluster.operator.command
+    kubeconfig = Path(command[command.index("--kubeconfig") + 1])
     async with await connect(str(kubeconfig)) as api:
         assert await problems(api, [cluster.namespace]) == []
         lines = await problems(api, [cluster.namespace, other])

@@ -16,6 +16,7 @@ import aiohttp
 from integration.forked import Forked, Stem
 from integration.waiting import until
 
+PROGRAM = (sys.executable, "-m", "apportion.cli")
 SOLVER = b"apportion.optimizer.worker"
 TRACED = "COVERAGE_PROCESS_CONFIG"  # with it a Python process measures its coverage
 
@@ -43,8 +44,8 @@ class Operator:
         fresh: bool = False,
     ) -> None:
         self.log_path = folder / f"operator-{secrets.token_hex(3)}.log"
-        self.words = [
-            "run", "--kubeconfig", str(kubeconfig), "--host", "127.0.0.1",
+        self.command = [
+            *PROGRAM, "run", "--kubeconfig", str(kubeconfig), "--host", "127.0.0.1",
             "--port", "0", "--log-format", "text", "--lease-seconds", str(lease_seconds), *options,
         ]  # fmt: skip
         inherited = {name: value for name, value in os.environ.items() if traced or name != TRACED}
@@ -55,11 +56,10 @@ class Operator:
     def start(self) -> None:
         # What an interpreter reads at its start cannot be changed in a fork.
         if self.fresh or self.environment.get("PYTHONPATH") != os.environ.get("PYTHONPATH"):
-            command = [sys.executable, "-m", "apportion.cli", *self.words]
             with self.log_path.open("ab") as sink:
-                self.process = subprocess.Popen(command, stdout=sink, stderr=sink, env=self.environment)
+                self.process = subprocess.Popen(self.command, stdout=sink, stderr=sink, env=self.environment)
         else:
-            self.process = Forked(stem(), self.words, self.environment, self.log_path)
+            self.process = Forked(stem(), self.command[len(PROGRAM) :], self.environment, self.log_path)
 
     @property
     def pid(self) -> int:
