@@ -170,7 +170,8 @@ def _copy_context(context: Path, source: str, place: Path) -> None:
 def _copy_stage(stage: Image, source: str, target: Path, place: Path) -> None:
     found = stage.root / source.lstrip("/")
     if found.is_dir():
-        shutil.copytree(found, target, symlinks=True, dirs_exist_ok=True)
+        # As links: of the two only this stage lasts.
+        shutil.copytree(found, target, symlinks=True, copy_function=os.link, dirs_exist_ok=True)
     elif found.is_file():
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(found, place)
