@@ -6,11 +6,12 @@
 FROM python:3.11-slim AS builder
 WORKDIR /src
 RUN python -m venv /opt/apportion
-COPY pyproject.toml README.md LICENSE requirements-dev.txt ./
+COPY pyproject.toml requirements-dev.txt ./
 # The tested versions, as far as the product itself needs them; the layer lasts until one of these files changes.
 RUN /opt/apportion/bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > direct.txt \
  && grep -v '^-e' requirements-dev.txt > pins.txt \
  && /opt/apportion/bin/pip install --no-cache-dir --disable-pip-version-check -r direct.txt -c pins.txt
+COPY README.md LICENSE ./
 COPY operator operator
 RUN /opt/apportion/bin/pip wheel --no-cache-dir --disable-pip-version-check --no-deps --wheel-dir /wheels . \
  && /opt/apportion/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps /wheels/*.whl \

@@ -58,7 +58,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 class OnePlane(LoadScopeScheduling):  # type: ignore[misc]
     """Each test goes to the worker that is free, but those on the same real control plane all to one.
 
-    A plane takes 0.7 GB and a core for seconds, so there shall not be one of each in each worker. Both go first, as
+    A plane takes 1.2 GB and a core for seconds, so there shall not be one of each in each worker. Both go first, as
     they have the most tests, and each to a worker of its own: none of the long ones is left for the end. The mark
     xdist_group would say the same, but with pytest 9.2 pytest-xdist 3.8 ignores it (issue 1386 of pytest-xdist).
     """

@@ -99,7 +99,8 @@ async def _tables(api: Api, plane: Plane, counts: tuple[int, ...], idle_seconds:
 
 @contextlib.asynccontextmanager
 async def _operating(config: Path, folder: Path) -> AsyncIterator[Operator]:
-    operator = Operator(config, folder, lease_seconds=Settings.lease_seconds)
+    # Its memory is measured, none of which it shall share.
+    operator = Operator(config, folder, lease_seconds=Settings.lease_seconds, fresh=True)
     operator.start()
     try:
         await is_ready(operator)

@@ -12,11 +12,13 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from image.context import context_files
 from image.dockerfile import NoImage, Stage, Step, expanded, parse
 from image.isolation import Cell, Mount, prepare
+from image.layers import Layers, origins
 
 BASE = re.compile(r"python:(\d+\.\d+)-slim")
 LOCAL = "/usr/local"
@@ -45,22 +47,30 @@ class Image:
         return Cell(self.root, (*self.mounts, *mounts), values, self.folder, self.user)
 
 
-def build(context: Path, folder: Path) -> Image:
-    """Follow the Dockerfile of `context` in `folder`, which must be empty. Raises NoImage with what a step said."""
+def build(context: Path, folder: Path, layers: Layers | None = None) -> Image:
+    """Follow the Dockerfile of `context` in `folder`, which must be empty. Raises NoImage with what a step said.
+
+    What a RUN leaves is taken from `layers` where it is there.
+    """
     stages = parse((context / "Dockerfile").read_text())
     made: dict[str, Image] = {}
     for number, stage in enumerate(stages):
-        made[stage.name or str(number)] = last = _follow(stage, context, folder / f"stage-{number}", made)
+        made[stage.name or str(number)] = last = _follow(stage, context, folder / f"stage-{number}", made, layers)
     for image in made.values():
         if image is not last:
             shutil.rmtree(image.root)
     return last
 
 
-def _follow(stage: Stage, context: Path, root: Path, made: Mapping[str, Image]) -> Image:
+def _follow(stage: Stage, context: Path, root: Path, made: Mapping[str, Image], layers: Layers | None) -> Image:
     image = _base(stage.base, root)
-    for step in stage.steps:
+    python = subprocess.run([BASE.sub(r"python\1", stage.base), "-VV"], capture_output=True, text=True, check=True)
+    known = origins(stage, context, stage.base + python.stdout)
+    for number, step in enumerate(stage.steps):
         match step.instruction:
+            case "RUN" if layers is not None and number < len(known):
+                run = partial(_run, image, step.words[0])
+                layers.after(f"{root.name}-step-{number}", known[number], root, run)
             case "RUN":
                 _run(image, step.words[0])
             case "COPY":
@@ -160,7 +170,8 @@ def _copy_context(context: Path, source: str, place: Path) -> None:
 def _copy_stage(stage: Image, source: str, target: Path, place: Path) -> None:
     found = stage.root / source.lstrip("/")
     if found.is_dir():
-        shutil.copytree(found, target, symlinks=True, dirs_exist_ok=True)
+        # As links: of the two only this stage lasts.
+        shutil.copytree(found, target, symlinks=True, copy_function=os.link, dirs_exist_ok=True)
     elif found.is_file():
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(found, place)

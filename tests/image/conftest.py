@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from controlplane.plane import Plane
+from controlplane.programs import cache_folder
 from image import isolation
 from image.building import Image, build
 from image.dockerfile import NoImage
 from image.isolation import Mount
+from image.layers import Layers
 from integration.manifests import SYSTEM
 from integration.plane import ControlPlane
 from integration.real_plane import OPERATOR, RealPlane
@@ -26,12 +28,12 @@ Access = Callable[[Path], tuple[Mount, dict[str, str]]]
 
 @pytest.fixture(scope="session")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
-    """Needs a network for pip, which fetches about 90 MB."""
+    """Needs a network for pip, which fetches about 90 MB where no layer is kept of them."""
     if reason := isolation.why_not():
         missing(reason)
     folder = tmp_path_factory.mktemp("image")
     try:
-        image = build(ROOT, folder)
+        image = build(ROOT, folder, Layers(cache_folder().parent / "image"))
     except NoImage as problem:
         pytest.fail(str(problem), pytrace=False)
     yield image

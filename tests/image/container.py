@@ -48,7 +48,7 @@ class Container(Operator):
     """The image's entry point with the chart's arguments and environment; `more`: what a kubelet adds."""
 
     def __init__(self, image: Image, folder: Path, mounts: list[Mount], more: Mapping[str, str]) -> None:
-        super().__init__(Path(), folder)
+        super().__init__(Path(), folder, fresh=True)
         _, container = deployed()
         given = {**environment(), **more}
         arguments = [re.sub(r"\$\((\w+)\)", lambda found: given[found[1]], word) for word in container["args"]]

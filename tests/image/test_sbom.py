@@ -63,7 +63,7 @@ def test_it_tells_nothing_of_where_it_was_made(sbom: str) -> None:
 
 
 def test_it_is_the_same_again_from_the_same_image(sbom: str, image: Image, tmp_path: Path) -> None:
-    write_sbom(image, tmp_path / "again.json")
+    write_sbom(image, tmp_path / "again.json", validate=False)
     assert (tmp_path / "again.json").read_text() == sbom
 
 

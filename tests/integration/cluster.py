@@ -343,13 +343,13 @@ async def cluster_on(plane: ControlPlane, *operators: Operator) -> AsyncIterator
 
 @contextlib.asynccontextmanager
 async def operating(
-    cluster: Cluster, *options: str, ready: bool = True, lease_seconds: float = 2
+    cluster: Cluster, *options: str, ready: bool = True, lease_seconds: float = 2, fresh: bool = False
 ) -> AsyncIterator[Operator]:
     """An operator of the test's own, through the proxy."""
     plane = cluster.plane
     words = (*plane.operator_options, *options)
     operator = Operator(
-        plane.operators_kubeconfig, plane.folder, *words, lease_seconds=lease_seconds, traced=plane.traced
+        plane.operators_kubeconfig, plane.folder, *words, lease_seconds=lease_seconds, traced=plane.traced, fresh=fresh
     )
     cluster.operators.append(operator)
     operator.start()

@@ -43,8 +43,9 @@ class Killer:
             self._kill()
 
     def _kill(self) -> None:
-        self.done = True
         self.operator.kill()
+        # Not before it is dead: whoever sees this starts the next.
+        self.done = True
 
 
 SIZES = {"old": 2, "new": 1, "shared": 1}

@@ -36,6 +36,7 @@ async def test_the_status_is_written_before_the_deployment_and_both_only_once(cl
     start = len(cluster.plane.log())
     await cluster.submit("job", (1, 8))
     await cluster.expect("job", granted=4, deployment=4)
+    await cluster.until(lambda: len(steps(cluster, start)) >= 2, "the proxy has passed the reply on, and says so")
     assert steps(cluster, start)[:2] == ["status job", "create"]
     await cluster.expect("job", phase="Running", ready=4)
     await cluster.calm()
@@ -44,6 +45,7 @@ async def test_the_status_is_written_before_the_deployment_and_both_only_once(cl
     await cluster.nodes(1, gpus=4)
     await cluster.expect("job", granted=8, deployment=8)
 
+    await cluster.until(lambda: len(steps(cluster, start)) >= 2, "the proxy has passed the reply on, and says so")
     assert steps(cluster, start)[:2] == ["status job", "deployment job"]
     await cluster.expect("job", phase="Running")
     await cluster.calm()

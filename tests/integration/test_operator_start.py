@@ -1,4 +1,7 @@
-"""Start-up, probes and metrics: what is missing is said in one line, shown by readiness, and retried."""
+"""Start-up, probes and metrics: what is missing is said in one line, shown by readiness, and retried.
+
+Where it matters how a process begins and ends, operators are `fresh` here: each a new interpreter, as a user starts it.
+"""
 
 import re
 import signal
@@ -89,7 +92,7 @@ async def test_an_unreachable_server_is_named_and_found_later(own_cluster: Clust
 
 async def test_a_missing_kubeconfig_is_named_and_used_when_it_comes(own_cluster: Cluster, tmp_path: Path) -> None:
     later = tmp_path / "later"
-    operator = Operator(later, tmp_path, traced=own_cluster.plane.traced)
+    operator = Operator(later, tmp_path, traced=own_cluster.plane.traced, fresh=True)
     own_cluster.operators.append(operator)
     operator.start()
     try:
@@ -123,7 +126,7 @@ async def test_an_outage_keeps_what_runs_is_told_and_work_goes_on_afterwards(own
 
 
 async def test_sigterm_ends_the_process_and_gives_the_lease_up(own_cluster: Cluster) -> None:
-    async with operating(own_cluster, lease_seconds=30) as first:
+    async with operating(own_cluster, lease_seconds=30, fresh=True) as first:
         await own_cluster.nodes(1)
         await own_cluster.submit("job")
         await own_cluster.expect("job", phase="Running", granted=1)
@@ -140,7 +143,7 @@ async def test_sigterm_ends_the_process_and_gives_the_lease_up(own_cluster: Clus
 
 async def test_a_new_version_alone_resizes_nothing(own_cluster: Cluster) -> None:
     """A restart of the operator over a settled cluster writes nothing but the Lease."""
-    async with operating(own_cluster) as operator:
+    async with operating(own_cluster, fresh=True) as operator:
         await own_cluster.nodes(2)
         await own_cluster.queue("default", {"*": 12})
         for name in ("one", "two", "three"):
