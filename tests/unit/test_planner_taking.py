@@ -1,5 +1,7 @@
 """Who may take from whom, in the order of behaviour.md."""
 
+from dataclasses import replace
+
 import pytest
 
 from apportion.model.curves import Points
@@ -11,7 +13,7 @@ from apportion.planner import decide
 from apportion.planner.churn import Churn
 from apportion.planner.queueing import proportional
 from apportion.planner.terms import settle
-from builders import NOW, job, node, nodes, queue, quota, running, snapshot
+from builders import A100, H100, NOW, job, node, nodes, queue, quota, running, snapshot
 
 
 def said(decision: Decision, name: str) -> Outcome:
@@ -167,6 +169,33 @@ def test_a_non_preemptible_job_is_no_victim_of_a_higher_class() -> None:
     rigid = running(job("rigid", 16, 16, queue_name="only", preemptible=False), {"h100-0": 8, "h100-1": 8})
     decision = decided(rigid, job("urgent", 8, 8, queue_name="only", priority=9), queues=ALONE)
     assert target(decision, "rigid").replicas == 16
+
+
+def test_a_job_that_was_admitted_a_moment_ago_does_not_make_room_for_an_equal_on_another_flavor() -> None:
+    """Only h100 has a node for a pod of two."""
+    pair, there = job("pair", 1, 1, 2), (node("h100-0", 2), node("a100-0", 1, "a100"))
+    for at, ago, on, goes in (
+        ("within", 10.0, "h100-0", "h100"),
+        ("after", 300.0, "h100-0", "a100"),
+        ("on a lost node", 10.0, "gone", "a100"),
+    ):
+        single = running(job("single", 1, 1, min_runtime_seconds=300.0), {on: 1}, since=NOW - ago)
+        decision = decide(snapshot(single, pair, on=there), Policy())
+        assert target(decision, "single") == Grant(goes, 1), at
+        assert target(decision, "pair").replicas == (goes == "a100"), at
+
+
+@pytest.mark.parametrize("least", [4, 8])
+def test_a_queue_takes_its_own_from_a_borrower_of_a_moment_ago_that_may_go_to_another_flavor(least: int) -> None:
+    """What the queue wants back is the borrower's surplus (of 4), or all that it has."""
+    there, flavors = (*nodes(1), *nodes(1, flavor="a100")), (replace(A100, speed=1.0), H100)
+    mine = queue("mine", quota(8), quota(0, "a100"), cohort="lab")
+    yours = queue("yours", quota(0), quota(8, "a100"), cohort="lab")
+    own = job("borrower", least, 8, queue_name="yours", min_runtime_seconds=300.0)
+    borrower, owner = running(own, {"h100-0": 8}, since=NOW - 10), job("owner", least, 8, queue_name="mine")
+    decision = decide(snapshot(borrower, owner, on=there, queues=(mine, yours), flavors=flavors), Policy())
+    assert target(decision, "owner") == Grant("h100", 8)
+    assert target(decision, "borrower") == Grant("a100", 8)
 
 
 def test_lost_capacity_takes_at_once_and_says_who_lost() -> None:

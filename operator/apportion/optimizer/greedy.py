@@ -114,10 +114,13 @@ class Steps:
     """Where a member may go from a column: larger options of its flavor, or from nothing any; the best first."""
 
     def __init__(self, problem: Problem) -> None:
-        self._problem = problem
         columns = problem.options.columns
         sizes = np.array([group.like.per_replica for group in problem.options.groups], dtype=np.float64)
         self.accelerators = columns.replicas * np.maximum(sizes, 1.0)[columns.group] if len(columns) else np.zeros(0)
+        # Plain lists: a group has a handful of options, and arrays of that length take ten times as long.
+        self._start, self._flavor = columns.start.tolist(), columns.flavor.tolist()
+        self._value, self._size = problem.value.tolist(), self.accelerators.tolist()
+        self._offered = problem.offered.tolist()
         self._known: dict[tuple[int, int], list[tuple[float, int]]] = {}
 
     def after(self, group: int, column: int) -> list[tuple[float, int]]:
@@ -128,18 +131,14 @@ class Steps:
         return self._known[key]
 
     def _find(self, group: int, column: int) -> list[tuple[float, int]]:
-        columns, value = self._problem.options.columns, self._problem.value
-        first, last = int(columns.start[group]), int(columns.start[group + 1])
-        mine = np.arange(first, last)[self._problem.offered[first:last]]
+        value, accelerators = self._value, self._size
+        mine = [at for at in range(self._start[group], self._start[group + 1]) if self._offered[at]]
         worth, size = 0.0, 0.0
         if column != NOTHING:
-            worth, size = float(value[column]), float(self.accelerators[column])
-            mine = mine[(columns.flavor[mine] == columns.flavor[column]) & (self.accelerators[mine] > size)]
-        gain = value[mine] - worth
-        mine, gain = mine[gain > 0], gain[gain > 0]
-        rate = gain / (self.accelerators[mine] - size)
-        order = np.lexsort((self.accelerators[mine], -rate))
-        return list(zip(rate[order].tolist(), mine[order].tolist(), strict=True))
+            worth, size, flavor = value[column], accelerators[column], self._flavor[column]
+            mine = [at for at in mine if self._flavor[at] == flavor and accelerators[at] > size]
+        steps = [((value[at] - worth) / (accelerators[at] - size), at) for at in mine if value[at] > worth]
+        return sorted(steps, key=lambda step: (-step[0], accelerators[step[1]]))
 
 
 def grown(problem: Problem, x: Floats) -> Floats:

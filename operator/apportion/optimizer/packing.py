@@ -1,7 +1,7 @@
 """Placement on paper: pods that stay keep their nodes, new ones go largest first to where least is left over."""
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -119,7 +119,7 @@ class Placer:
         self._claims: NDArray[np.int64] = np.zeros(len(self.cells.nodes), dtype=np.int64)
         self._exchanges = MOST_EXCHANGES
         self._next: tuple[Shape, int, list[tuple[int, int]]] | None = None
-        self._place_new([self._stay(ground.pinned[key]) for key in sorted(ground.pinned)])
+        self._start([ground.pinned[key] for key in sorted(ground.pinned)])
 
     def branch(self) -> "Placer":
         """A copy to go on with; this one stays as it is."""
@@ -137,9 +137,9 @@ class Placer:
     def place(self, allocations: Iterable[Allocation]) -> None:
         """Survivors first, then all new pods, largest first."""
         known, pinned = self.ground.jobs, self.ground.pinned
-        self._place_new(
+        self._start(
             [
-                self._stay(self.ground.stays(allocation))
+                self.ground.stays(allocation)
                 for allocation in allocations
                 if allocation.key not in pinned and allocation.key in known and allocation.replicas > 0
             ]
@@ -155,15 +155,15 @@ class Placer:
             self._move(new, at, -pods)
         return False
 
-    def _stay(self, stay: Stay) -> _New:
-        """Puts the pods that stay; what is still missing is new."""
-        self._next = None
-        where = self.placed.setdefault(stay.job.key, {})
-        for name, count in stay.held.where.items():
-            where[name] = where.get(name, 0) + count
-        if len(stay.held.rows):
-            self.free[stay.held.rows] -= stay.held.amounts
-        return self._new(stay.job, stay.flavor, stay.missing)
+    def _start(self, stays: Sequence[Stay]) -> None:
+        """Puts the pods that stay, then what is missing of all of them."""
+        for stay in stays:
+            where = self.placed.setdefault(stay.job.key, {})
+            for name, count in stay.held.where.items():
+                where[name] = where.get(name, 0) + count
+            if len(stay.held.rows):
+                self.free[stay.held.rows] -= stay.held.amounts
+        self.complete(stays)
 
     def _new(self, job: Job, flavor: Flavor | None, count: int) -> _New:
         mask = self.cells.mask(job, flavor) if flavor is not None else 0

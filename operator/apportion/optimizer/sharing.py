@@ -26,6 +26,7 @@ NEXT_TO_NOTHING = 0.2  # of the gap that is good enough: more columns would impr
 MOST_TO_STAY = 600  # columns of the last stage; beyond them everybody but keeps what was chosen or what they have
 MOVES_GAP = 0.005  # of the jobs that stay: proving the very last move costs more than it saves
 ROUNDING = 1e-9
+ROUNDING_OF_MOVES = 1e-5  # of one: a relaxation's rows hold to about as much
 
 
 @dataclass(frozen=True)
@@ -190,6 +191,10 @@ def nearest_to_current(problem: Problem, best: Shared, solvers: Solvers, given_u
     draft = Draft(problem.rows)
     draft.add("value/held", chosen, -problem.value[chosen], -(best.value - given_up))
     held = replace(problem, rows=draft.rows())
+    # Mostly the relaxation, in a tenth of the time, says that nobody more can stay.
+    most = solvers.relax(held, chosen, stays)
+    if most is not None and most.bound is not None and most.bound < stays @ x + 1.0 - ROUNDING_OF_MOVES:
+        return x
     found = solvers.solve(held, chosen, stays, gap=MOVES_GAP)
     if found is None or stays @ found.x <= stays @ x or problem.value @ found.x < best.value - given_up - ROUNDING:
         return x

@@ -1,6 +1,6 @@
 """Who may take from whom, in the order of behaviour.md, as terms and ceilings for the optimizer."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 
 from apportion.model.eligibility import current_grant, waiting_for_nodes
@@ -66,7 +66,19 @@ def settle(snapshot: Snapshot, terms: Mapping[JobKey, Terms], churn: Churn, more
     standing, claims = tuple(growth.standing({})), tuple(growth.ceilings())
     wider = tuple(growth.standing(more)) if more else standing
     after = {key: fixed(settled) for key, settled in ledger.terms.items()} if churn.limits else ledger.terms
+    placeable = {node.name for node in snapshot.nodes if node.placeable}
+    after = {job.key: _left_alone(job, after[job.key], snapshot.now, placeable) for job in snapshot.jobs}
     return Rights(after, standing, wider, claims, ledger.taken, growth.growing, yields)
+
+
+def _left_alone(job: Job, terms: Terms, now: float, placeable: Set[str]) -> Terms:
+    """Within minRuntime nobody changes the flavor, not even who has no more than the minimum, unless something stronger
+    takes from it or a node is missing under it. Else two jobs that need each other's room may move it to and fro in
+    every round."""
+    if job.admission is None or now >= job.admission.since + job.min_runtime_seconds:
+        return terms
+    whole = sum(pod.node in placeable and not pod.terminating for pod in job.pods) >= job.admission.replicas
+    return replace(terms, moves=False) if whole and not terms.free_to_change else terms
 
 
 def _steadied(job: Job, terms: Terms, churn: Churn, yields: frozenset[JobKey]) -> Terms:
