@@ -68,11 +68,12 @@ async def test_kill_9_at_each_write_of_a_round_in_turn(own_cluster: Cluster) -> 
     """n is raised until the round is over before it is reached. A generation counts the changes of a spec.
 
     What is killed forgets all: before the reply to one write or before the next one arrives is the same to the server.
+    There is no Lease that the next process would wait for: it decides at once, while it begins to watch.
     """
     cluster = own_cluster
     await cluster.nodes(1, gpus=4)
     await cluster.queue("default", {"*": 4})
-    async with operating(cluster, lease_seconds=1) as operator:
+    async with operating(cluster, "--no-leader-election") as operator:
         for nth in range(1, MOST_WRITES + 1):
             await cluster.deploy("shared", replicas=0)
             await cluster.submit("old", (1, 4))

@@ -32,6 +32,7 @@ STUCK_SECONDS = 120.0
 HEARTBEAT_SECONDS = 1.0
 # Should a watch be alive and yet not tell everything.
 WHOLE_AUDIT_SECONDS = 600.0
+MISSED_SECONDS = 1.0
 
 
 class Operator:
@@ -171,16 +172,20 @@ class Operator:
         await watch(api, self.allocator.take, self.allocator.precedence, self.allocator.sight)
 
     async def _audits(self) -> None:
-        """LISTs of what a watch may have missed, of what is not watched, and seldom of everything."""
+        """LISTs of what a watch may have missed, soon; of what is not watched; and seldom of everything."""
         assert self.allocator is not None
-        whole_at = self.allocator.monotonic() + WHOLE_AUDIT_SECONDS
+        sight, now = self.allocator.sight, self.allocator.monotonic
+        next_at, whole_at = now() + self.settings.audit_seconds, now() + WHOLE_AUDIT_SECONDS
         while True:
-            await asyncio.sleep(self.settings.audit_seconds)
-            if self.allocator.monotonic() < whole_at:
-                await self.allocator.audit(self.allocator.sight.unsure())
-            else:
+            await asyncio.sleep(MISSED_SECONDS)
+            if now() >= whole_at:
                 await self.allocator.audit()
-                whole_at = self.allocator.monotonic() + WHOLE_AUDIT_SECONDS
+                next_at, whole_at = now() + self.settings.audit_seconds, now() + WHOLE_AUDIT_SECONDS
+            elif now() >= next_at:
+                await self.allocator.audit(sight.unsure())
+                next_at = now() + self.settings.audit_seconds
+            else:
+                await self.allocator.audit(sight.anew())
 
     async def _elections(self) -> None:
         assert self.election is not None

@@ -73,6 +73,10 @@ class Sight:
         if at >= self._anew.get(kind, FOREVER):
             del self._anew[kind]
 
+    def anew(self) -> set[Kind]:
+        """Kinds that are watched anew since their last LIST: what vanished before is not told by anybody."""
+        return set(self._anew)
+
     def unsure(self) -> set[Kind]:
         """Kinds to be listed: what is not watched, and what is watched anew since its last LIST."""
         return self._anew.keys() | self.unwatched().keys()
