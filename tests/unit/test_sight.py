@@ -75,6 +75,7 @@ def test_a_list_stands_in_for_a_watch(clock: Clock) -> None:
     sight.listed(NODE, clock.now - 5)
 
     assert sight.unsure() == {NODE}
+    assert sight.anew() == set(), "there is nothing new to look for in a hurry"
     assert sight.unwatched() == {NODE: 100.0}
     assert sight.age() == 5.0
 
@@ -104,12 +105,12 @@ def test_after_a_list_of_kopfs_what_vanished_is_to_be_found_by_a_list_that_began
     for watching in (False, True):
         sight.asked(JOB.path(), watching)
         sight.answered(JOB.path(), watching, 200)
-    assert sight.unsure() == {JOB}
+    assert sight.unsure() == sight.anew() == {JOB}
 
     sight.listed(JOB, before)
-    assert sight.unsure() == {JOB}
+    assert sight.unsure() == sight.anew() == {JOB}
     sight.listed(JOB, clock.now)
-    assert sight.unsure() == set()
+    assert sight.unsure() == sight.anew() == set()
 
 
 def test_a_watch_that_goes_on_from_where_it_was_has_missed_nothing(clock: Clock) -> None:
