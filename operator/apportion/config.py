@@ -48,8 +48,8 @@ class Settings:
     """A job's rate is learned from once all its pods have been ready for so long: at least its query's window."""
 
     audit_seconds: float = 45.0
-    """Between two LISTs of what is not watched; what is not for longer makes this replica unready. Of a watch that began
-    anew, and may not have told what vanished, there is a LIST within a second or two."""
+    """Between two LISTs of what is not watched; what is not for longer makes this replica unready. After a watch began
+    anew, which may not tell what vanished, there is a LIST within a second or two."""
 
     stale_seconds: float = 150.0
     """Where neither watches nor LISTs have told for so long what became of the cluster, nothing is decided."""

@@ -42,17 +42,12 @@ class Staying:
 
     def _flatten(self, holds: list[tuple[Held, Held]]) -> None:
         """One entry per node and hold: the room there without the job, and what these pods leave of it."""
-        had = np.zeros_like(self.free)
-        empty = self.free[:0]
-        before, after = [empty], [empty]
-        for held, whole in holds:
-            had[whole.rows] = whole.amounts
-            before.append(self.free[held.rows] + had[held.rows])
-            after.append(before[-1] - held.amounts)
-            had[whole.rows] = 0
+        nothing = self.free[:0]
         self._nodes = np.concatenate([np.zeros(0, dtype=np.int64), *(held.rows for held, _ in holds)])
         self._hold = np.repeat(np.arange(len(holds)), [len(held.rows) for held, _ in holds])
-        self._before, self._after = np.concatenate(before), np.concatenate(after)
+        had = np.concatenate([nothing, *(whole.amounts_at(held.rows) for held, whole in holds)])
+        self._before = self.free[self._nodes] + had
+        self._after = self._before - np.concatenate([nothing, *(held.amounts for held, _ in holds)])
         self._known: dict[Shape, Floats] = {}
 
     def blocks(self, mask: int, shape: Shape) -> tuple[Floats, float]:

@@ -161,8 +161,12 @@ class Placer:
             where = self.placed.setdefault(stay.job.key, {})
             for name, count in stay.held.where.items():
                 where[name] = where.get(name, 0) + count
-            if len(stay.held.rows):
-                self.free[stay.held.rows] -= stay.held.amounts
+        held = [stay.held for stay in stays if len(stay.held.rows)]
+        if held:
+            rows, amounts = (
+                np.concatenate(parts) for parts in zip(*((one.rows, one.amounts) for one in held), strict=True)
+            )
+            np.subtract.at(self.free, rows, amounts)
         self.complete(stays)
 
     def _new(self, job: Job, flavor: Flavor | None, count: int) -> _New:

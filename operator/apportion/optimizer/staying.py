@@ -63,7 +63,7 @@ def stayers(bound: Sequence[Pod], replicas: int) -> tuple[Pod, ...]:
 
 @dataclass(frozen=True)
 class Held:
-    """Pods that stay: how many `where`, and what they hold of the placeable nodes, as rows of `Cells.free`.
+    """Pods that stay: how many `where`, and what they hold of the placeable nodes, as rising rows of `Cells.free`.
 
     placeable: how many of them are on nodes that take new pods.
     """
@@ -77,6 +77,17 @@ class Held:
     @cached_property
     def count(self) -> int:
         return sum(self.where.values())
+
+    def amounts_at(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """What they hold of each of these rows."""
+        if rows is self.rows:
+            return self.amounts
+        found = np.zeros((len(rows), self.amounts.shape[1]), dtype=np.int64)
+        if len(self.rows):
+            at = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
+            there = self.rows[at] == rows
+            found[there] = self.amounts[at[there]]
+        return found
 
 
 @dataclass(frozen=True)
@@ -120,8 +131,8 @@ class _Holds:
             if at is not None:
                 amounts[at] = amounts.get(at, 0) + self._row(pod.requests)
                 placeable += 1
-        rows = np.array(list(amounts), dtype=np.int64)
-        each = list(amounts.values())
+        rows = np.array(sorted(amounts), dtype=np.int64)
+        each = [amounts[at] for at in sorted(amounts)]
         return Held(
             where, rows, np.array(each, dtype=np.int64).reshape(len(rows), len(self._cells.resources)), placeable
         )
