@@ -119,22 +119,12 @@ def options(snapshot: Snapshot, policy: Policy, ground: Ground, room: Ints, jobs
     for members in _alike(snapshot, policy, standing, jobs):
         job = members[0]
         terms = terms_of(snapshot, job)
-        weight = weights[job.queue_name]
-        worth = admission_worth(job, snapshot.now, policy.objective)
-        admission = weight * worth
-        keeps = promised(job, terms)
-        counted = admission if policy.objective.name in UTILITIES else 0.0
+        usual, base = weights[job.queue_name], admission_worth(job, snapshot.now, policy.objective)
+        counted = usual * base if policy.objective.name in UTILITIES else 0.0
         group = Group(
-            members,
-            current_grant(job),
-            keeps,
-            weight * job.favour,
-            worth,
-            admission,
-            terms.borrows,
-            counted,
-            standing.whole(job),
-        )
+            members, current_grant(job), promised(job, terms), usual * job.favour, base, usual * base,
+            terms.borrows, counted, standing.whole(job),
+        )  # fmt: skip
         rates = Rates(job, snapshot.flavors, populated)
         if rates.warning:
             warnings.append(rates.warning)
