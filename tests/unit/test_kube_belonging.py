@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from apportion.kube.belonging import Belonging
+from apportion.kube.belonging import Belonging, Claim
 from apportion.kube.facts import DeploymentFacts, PodFacts, deployment_facts, pod_facts
 from apportion.model.jobs import JobKey
 
@@ -74,7 +74,7 @@ OLD, NEW = "train-old", "train-new"
 def test_pods_from_before_a_deployment_are_its_own_if_its_controller_counts_them(
     there: list[PodFacts], status: dict[str, Any], its_own: set[str]
 ) -> None:
-    belonging = Belonging(there, {JOB: deployment(**status)})
+    belonging = Belonging(there, {JOB: Claim(deployment(**status))})
     assert {pod.replica_set for pod in belonging.by_job[JOB]} == its_own
     assert {pod.replica_set for pod in there if belonging.is_foreign(pod)} == {
         pod.replica_set for pod in there
@@ -83,13 +83,22 @@ def test_pods_from_before_a_deployment_are_its_own_if_its_controller_counts_them
 
 def test_pods_are_kept_for_a_deployment_that_is_to_be_made_again() -> None:
     there = pods(2, OLD, BEFORE)
-    belonging = Belonging(there, {JOB: None})
+    belonging = Belonging(there, {JOB: Claim(None)})
     assert belonging.by_job == {JOB: there}
     assert not any(map(belonging.is_foreign, there))
 
 
+@pytest.mark.parametrize("made", [None, deployment()], ids=["not made yet", "made, and not counted yet"])
+def test_pods_from_before_a_job_are_those_of_an_earlier_one_of_its_name(made: DeploymentFacts | None) -> None:
+    job_came = pods(1, NEW, SINCE)[0].pod.created
+    there = [*pods(2, OLD, BEFORE), *pods(1, NEW, AFTER)]
+    belonging = Belonging(there, {JOB: Claim(made, job_came)})
+    assert {pod.replica_set for pod in belonging.by_job[JOB]} == {NEW}
+    assert {pod.replica_set for pod in there if belonging.is_foreign(pod)} == {OLD}
+
+
 def test_pods_of_a_deployment_of_no_job_are_foreign() -> None:
     (other,) = pods(1, "other-abc", BEFORE)
-    belonging = Belonging([other], {JOB: deployment()})
+    belonging = Belonging([other], {JOB: Claim(deployment())})
     assert belonging.by_job == {}
     assert belonging.is_foreign(other)

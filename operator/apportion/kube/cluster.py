@@ -10,7 +10,7 @@ from typing import Any
 
 from apportion.api import InvalidObject
 from apportion.kube import facts, kinds
-from apportion.kube.belonging import Belonging
+from apportion.kube.belonging import Belonging, Claim
 from apportion.kube.facts import (
     AutoscalerFacts,
     DeploymentFacts,
@@ -185,6 +185,16 @@ def _asks(facts: JobFacts) -> tuple[object, ...]:
     return job.generation, job.held, job.completed, job.retried, facts.error, facts.deleting, job.admission
 
 
+def _claim(job: JobFacts, deployment: DeploymentFacts | None) -> Claim | None:
+    """None: the job has no Deployment that it may touch."""
+    if deployment is None:
+        # Somebody deleted what we had made: pods that are left may well be taken over by the Deployment to come.
+        return Claim(None, job.job.created) if job.template is not None and job.job.admission is not None else None
+    if deployment.workload.owned:
+        return Claim(deployment, job.job.created)
+    return Claim(deployment) if deployment.managed else None
+
+
 class _Join:
     """One snapshot in the making."""
 
@@ -223,15 +233,8 @@ class _Join:
         )
         conflicts = self.conflicts(facts_of)
         deployments = {job.key: self.cluster.deployment(job) for job in facts_of}
-        own = {key: found for key, found in deployments.items() if found and (found.managed or found.workload.owned)}
-        # Somebody deleted what we had made: pods that are left may well be taken over by the Deployment to come.
-        unmade = {
-            job.key: None
-            for job in facts_of
-            if deployments[job.key] is None and job.template is not None and job.job.admission is not None
-        }
-        both = {key: found for key, found in (*own.items(), *unmade.items()) if key not in conflicts}
-        belonging = Belonging(self.cluster.values(kinds.POD), both)
+        claims = ((job.key, _claim(job, deployments[job.key])) for job in facts_of if job.key not in conflicts)
+        belonging = Belonging(self.cluster.values(kinds.POD), {key: claim for key, claim in claims if claim})
         jobs = []
         for job in facts_of:
             found = deployments[job.key]
