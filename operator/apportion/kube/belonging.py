@@ -13,7 +13,7 @@ Named = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A job's Deployment, None where its own is to be made again. since: when the job was created for which it was made,
+    """A job's Deployment, None where its own is to be made again. since: when the job was created that it is made for,
     in seconds of the epoch; 0 of a Deployment that the job only names."""
 
     deployment: DeploymentFacts | None
