@@ -124,11 +124,7 @@ def _admit(filling: Filling) -> None:
 
 def _by_arrival(filling: Filling) -> list[Job]:
     """Higher classes first, then who has waited longest."""
-
-    def arrived(job: Job) -> float:
-        return job.created if job.memory.queued_since is None else job.memory.queued_since
-
-    return sorted(filling.jobs, key=lambda job: (-job.priority, arrived(job), job.key))
+    return sorted(filling.jobs, key=lambda job: (-job.priority, job.waiting_since, job.key))
 
 
 def _smallest(filling: Filling, job: Job) -> list[Offer]:

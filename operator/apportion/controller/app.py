@@ -32,6 +32,7 @@ STUCK_SECONDS = 120.0
 HEARTBEAT_SECONDS = 1.0
 # Should a watch be alive and yet not tell everything.
 WHOLE_AUDIT_SECONDS = 600.0
+# What vanished before a watch began anew is looked for so soon.
 MISSED_SECONDS = 1.0
 
 

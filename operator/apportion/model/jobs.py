@@ -219,6 +219,17 @@ class Job:
     def admission(self) -> Admission | None:
         return self.memory.admission
 
+    @property
+    def waiting_since(self) -> float:
+        """When it was queued, or came, in seconds of the epoch."""
+        return self.created if self.memory.queued_since is None else self.memory.queued_since
+
+    @property
+    def runs_until(self) -> float:
+        """The end of the minRuntime of its admission, in seconds of the epoch; it lies at the beginning without one."""
+        admission = self.memory.admission
+        return float("-inf") if admission is None else admission.since + self.min_runtime_seconds
+
 
 @dataclass(frozen=True, slots=True)
 class Memory:

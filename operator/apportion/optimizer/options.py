@@ -40,8 +40,8 @@ class Group:
     """Jobs that the program cannot tell apart, oldest first; most groups hold one job.
 
     keeps: replicas below which a member loses what it was promised (0: nothing is promised). weight is of growth, worth
-    is B, admission w B; `counted` is what of that is in the value of every option. whole: the pods that stay if it
-    keeps what it has (those of the first member; alike for all).
+    is B; `counted` is what of w B is in the value of every option. whole: the pods that stay if it keeps what it has
+    (those of the first member; alike for all).
     """
 
     members: tuple[Job, ...]
@@ -49,7 +49,6 @@ class Group:
     keeps: int
     weight: float
     worth: float
-    admission: float
     borrows: bool
     counted: float
     whole: Held | None = None
@@ -122,8 +121,8 @@ def options(snapshot: Snapshot, policy: Policy, ground: Ground, room: Ints, jobs
         usual, base = weights[job.queue_name], admission_worth(job, snapshot.now, policy.objective)
         counted = usual * base if policy.objective.name in UTILITIES else 0.0
         group = Group(
-            members, current_grant(job), promised(job, terms), usual * job.favour, base, usual * base,
-            terms.borrows, counted, standing.whole(job),
+            members, current_grant(job), promised(job, terms), usual * job.favour, base, terms.borrows,
+            counted, standing.whole(job),
         )  # fmt: skip
         rates = Rates(job, snapshot.flavors, populated)
         if rates.warning:
@@ -242,7 +241,7 @@ class _Draft:
         objective = self.policy.objective
         gain = worth(objective, rate, self._cost(group, offer, replicas) / factor)
         keeps = np.array([each.keeps for each in self.groups], dtype=np.int64)[group]
-        admission = np.array([each.admission for each in self.groups], dtype=np.float64)[group]
+        admission = np.array([each.counted for each in self.groups], dtype=np.float64)[group]
         weight = np.array([each.weight for each in self.groups], dtype=np.float64)[group]
         worths = value(objective, gain, weight, admission)
         allowed = (replicas <= np.array(self._most, dtype=np.int64)[offer]) & (
@@ -320,8 +319,7 @@ def promised(job: Job, terms: Terms) -> int:
 
 def seniority(job: Job) -> tuple[float, float, JobKey]:
     granted = job.admission.since if job.admission is not None and job.admission.replicas > 0 else np.inf
-    waiting = job.created if job.memory.queued_since is None else job.memory.queued_since
-    return (granted, waiting, job.key)
+    return (granted, job.waiting_since, job.key)
 
 
 def _alike(snapshot: Snapshot, policy: Policy, standing: Standing, jobs: Sequence[Job]) -> list[tuple[Job, ...]]:

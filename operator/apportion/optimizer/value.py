@@ -90,8 +90,7 @@ def admission_worth(job: Job, now: float, objective: Objective) -> float:
     base: float = job.favour * objective.admission_worth * size**objective.size_exponent
     if current_grant(job).replicas:
         return base
-    since = job.created if job.memory.queued_since is None else job.memory.queued_since
-    waited = now - since
+    waited = now - job.waiting_since
     if not math.isfinite(waited) or waited <= 0:
         return base
     minutes = math.floor(min(waited, WAITING_DOUBLES_SECONDS) / WAITING_STEP_SECONDS)

@@ -324,9 +324,8 @@ def recheck(snapshot: Snapshot, states: Iterable[State], outcomes: Iterable[Outc
         at = soonest(at, state.recheck_at)
         waiting = said.granted != said.target or said.reason in UNSERVED
         waits = waits or waiting
-        admission = state.job.admission
-        if admission is not None and admission.since + state.job.min_runtime_seconds > snapshot.now:
-            at = soonest(at, admission.since + state.job.min_runtime_seconds)
+        if state.job.runs_until > snapshot.now:
+            at = soonest(at, state.job.runs_until)
         at = soonest(at, unbound_until(state.job))
         if not state.finished:
             at = soonest(at, look_again(state.job, snapshot.now))

@@ -18,7 +18,6 @@ from apportion.optimizer import Appraisal
 from apportion.planner.churn import Churn, remembered
 from apportion.planner.clearing import Leave, Mover, Search
 from apportion.planner.floors import Floors
-from apportion.planner.ledger import queued_since
 from apportion.planner.waves import Eligibility
 
 
@@ -37,7 +36,7 @@ def clearings(snapshot: Snapshot, policy: Policy, targets: Mapping[JobKey, Grant
     appraisal = Appraisal(snapshot, _by_utility(policy))
     unlike = len({_shape(gang) for gang in waiting})
     searched: dict[object, tuple[Leave, ...] | None] = {}
-    for gang in sorted(waiting, key=lambda job: (-job.priority, queued_since(job), job.key)):
+    for gang in sorted(waiting, key=lambda job: (-job.priority, job.waiting_since, job.key)):
         for flavor in sorted(snapshot.flavors, key=lambda flavor: (-speed(gang, flavor), flavor.name)):
             if flavor.name not in resting or flavor.name in snapshot.terms[gang.key].barred:
                 continue

@@ -14,7 +14,7 @@ from apportion.model.eligibility import accepts, current_grant
 from apportion.model.flavors import Flavor
 from apportion.model.jobs import Job, JobKey
 from apportion.model.snapshot import Snapshot
-from apportion.planner.targets import expected, is_known, work_left
+from apportion.planner.targets import carried, expected, is_known, work_left
 
 DOUBLINGS = 2
 MOST = 2.0**DOUBLINGS
@@ -24,8 +24,7 @@ PATIENCE_SECONDS = 4 * 3600.0  # who waited so long has the most: nobody waits f
 
 def favoured(snapshot: Snapshot) -> Snapshot:
     """The jobs, standing in their queues, with their weights over those of others there."""
-    carried = {node.flavor for node in snapshot.nodes}
-    flavors = [flavor for flavor in snapshot.flavors if flavor.name in carried]
+    flavors = carried(snapshot)
     left: dict[str | None, dict[JobKey, int]] = {}
     for job in snapshot.jobs:
         if snapshot.terms[job.key].candidate and (seconds := seconds_left(job, flavors)) is not None:
@@ -45,10 +44,10 @@ def favoured(snapshot: Snapshot) -> Snapshot:
 
 def _risen(favour: float, job: Job, now: float) -> float:
     """It rises to the most while the job waits for its first replicas, by steps as those of work."""
-    since = job.created if job.memory.queued_since is None else job.memory.queued_since
-    if current_grant(job).replicas or not now > since:
+    waited = now - job.waiting_since
+    if current_grant(job).replicas or not waited > 0:
         return favour
-    return favour * 2.0 ** math.floor(math.log2(MOST / favour) * min(1.0, (now - since) / PATIENCE_SECONDS))
+    return favour * 2.0 ** math.floor(math.log2(MOST / favour) * min(1.0, waited / PATIENCE_SECONDS))
 
 
 def seconds_left(job: Job, flavors: Iterable[Flavor]) -> float | None:

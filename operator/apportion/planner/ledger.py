@@ -15,10 +15,6 @@ from apportion.planner.floors import Floors
 from apportion.planner.queueing import Usage, cohort_members, nominal, proportional, usage
 
 
-def queued_since(job: Job) -> float:
-    return job.memory.queued_since or job.created
-
-
 def holding(job: Job) -> Grant:
     """What the job has; of one that stands aside for a gang with nothing, the minimum that it is to get again."""
     grant, aside = current_grant(job), job.memory.displaced
@@ -88,10 +84,10 @@ class Ledger:
             if grant.replicas and grant.flavor == flavor and self.jobs[key].queue_name == queue
             if not self.terms[key].pinned and key not in self.taken
         ]
-        return sorted(running, key=lambda job: (job.priority, -queued_since(job), job.key))
+        return sorted(running, key=lambda job: (job.priority, -job.waiting_since, job.key))
 
     def past_min_runtime(self, job: Job) -> bool:
-        return job.admission is not None and self.snapshot.now >= job.admission.since + job.min_runtime_seconds
+        return job.admission is not None and self.snapshot.now >= job.runs_until
 
     def surplus(self, borrowers: Sequence[Queue], flavor: Flavor) -> dict[JobKey, Grant]:
         """Borrowers' jobs at their minimums: a reclaim is stronger than minRuntime."""

@@ -8,7 +8,7 @@ from apportion.model.flavors import Flavor
 from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import NOTHING, Grant
 from apportion.model.queues import Queue
-from apportion.planner.ledger import Ledger, queued_since
+from apportion.planner.ledger import Ledger
 from apportion.planner.queueing import nominal
 
 
@@ -168,7 +168,7 @@ class _Taking:
                 if job.preemptible:
                     standing.append(job)
                     left -= job.minimum * job.per_replica
-        return sorted(standing, key=lambda job: (job.priority, -queued_since(job), job.key))
+        return sorted(standing, key=lambda job: (job.priority, -job.waiting_since, job.key))
 
     def _fewest(
         self, mine: dict[JobKey, Grant], surplus: dict[JobKey, Grant], victims: Sequence[Job]
@@ -219,7 +219,7 @@ class _Taking:
             for key, grant in ledger.current.items()
             if grant.replicas == 0 and not ledger.terms[key].pinned and ledger.jobs[key].queue_name is not None
         ]
-        return sorted(waiting, key=lambda job: (-job.priority, queued_since(job), job.key))
+        return sorted(waiting, key=lambda job: (-job.priority, job.waiting_since, job.key))
 
     def _take(self, changes: dict[JobKey, Grant]) -> None:
         self.ledger.take(changes)

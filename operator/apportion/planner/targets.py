@@ -30,12 +30,17 @@ def aimed(snapshot: Snapshot) -> Snapshot:
     """The jobs with what is enough for them, by flavor; those without a target, or that cannot reach it, without."""
     if all(job.target is None for job in snapshot.jobs):
         return snapshot
-    carried = {node.flavor for node in snapshot.nodes}
-    flavors = [flavor for flavor in snapshot.flavors if flavor.name in carried]
+    flavors = carried(snapshot)
     jobs = tuple(
         job if job.target is None else replace(job, enough=enough(job, flavors, snapshot.now)) for job in snapshot.jobs
     )
     return replace(snapshot, jobs=jobs)
+
+
+def carried(snapshot: Snapshot) -> list[Flavor]:
+    """The flavors of which there is a node."""
+    there = {node.flavor for node in snapshot.nodes}
+    return [flavor for flavor in snapshot.flavors if flavor.name in there]
 
 
 def enough(job: Job, flavors: Iterable[Flavor], now: float) -> tuple[Enough, ...]:
@@ -144,9 +149,9 @@ def _have(job: Job, flavors: Iterable[Flavor]) -> tuple[float, float] | None:
 
 def frugal(job: Job, flavors: Mapping[str, Flavor], now: float) -> Job:
     """Without the sizes above the one that is enough where it runs, if it has had more than that for a while."""
-    grant, admission = current_grant(job), job.admission
+    grant = current_grant(job)
     goal = next((goal for goal in job.enough if goal.flavor == grant.flavor), None)
-    if goal is None or admission is None or job.held or now < admission.since + job.min_runtime_seconds:
+    if goal is None or job.admission is None or job.held or now < job.runs_until:
         return job
     if rate_in(job, now, WORTH_RESTARTS * job.restart_seconds) is None:
         return job

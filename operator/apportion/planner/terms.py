@@ -43,8 +43,7 @@ def protected(job: Job, terms: Terms, now: float) -> Terms:
     if current is NOTHING or current.replicas == 0:
         return replace(terms, keeps=job.minimum) if aside else terms
     keeps = job.minimum
-    assert job.admission is not None
-    if now < job.admission.since + job.min_runtime_seconds or waiting_for_nodes(job):
+    if now < job.runs_until or waiting_for_nodes(job):
         keeps = max(keeps, min(current.replicas, job.maximum))
     terms = replace(terms, keeps=keeps)
     return replace(terms, free_to_change=True, moves=False) if aside else terms
@@ -75,7 +74,7 @@ def _left_alone(job: Job, terms: Terms, now: float, placeable: Set[str]) -> Term
     """Within minRuntime nobody changes the flavor, not even who has no more than the minimum, unless something stronger
     takes from it or a node is missing under it. Else two jobs that need each other's room may move it to and fro in
     every round."""
-    if job.admission is None or now >= job.admission.since + job.min_runtime_seconds:
+    if job.admission is None or now >= job.runs_until:
         return terms
     whole = sum(pod.node in placeable and not pod.terminating for pod in job.pods) >= job.admission.replicas
     return replace(terms, moves=False) if whole and not terms.free_to_change else terms
