@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from apportion.model.curves import Curve, Points, Usl
@@ -15,7 +16,8 @@ from apportion.model.snapshot import Terms
 from apportion.optimizer import Appraisal, solve
 from apportion.optimizer.options import thinned
 from apportion.optimizer.solve import Round
-from apportion.optimizer.value import admission_worth, change_factor, utility
+from apportion.optimizer.staying import Held
+from apportion.optimizer.value import admission_worth, change_factor, job_weights, utility
 from optimizer_builders import EXACT, GPU, NOW, flavors, granted, job, node, running, snapshot, under
 
 LINEAR = Usl(1.0, 0.0)
@@ -174,11 +176,36 @@ def test_the_exponent_of_the_policy_counts() -> None:
     assert granted(for_rate) == {"a": 6, "b": 2}
 
 
+def test_favours_divide_a_queues_weight_and_do_not_add_to_it() -> None:
+    queues = (Queue("q", "c", 3.0, (Quota("*", 4),)),)
+    jobs = [job("a", queue_name="q", favour=4.0), job("b", queue_name="q", favour=0.5), job("c", queue_name="q")]
+    weights, _ = job_weights(snapshot([node("n")], jobs, queues=queues))
+    assert sum(weights["q"] * one.favour for one in jobs) == pytest.approx(3.0)
+
+
+def test_jobs_of_another_favour_are_not_taken_for_alike() -> None:
+    """At admission the second has made up for it by waiting."""
+    jobs = [job("a", 1, 4, favour=2.0), job("b", 1, 4, created=NOW - 3600)]
+    assert admission_worth(jobs[0], NOW, EXACT.objective) == admission_worth(jobs[1], NOW, EXACT.objective)
+    assert len(Round(snapshot([node("n")], jobs), EXACT).found.groups) == 2
+
+
+def test_what_staying_pods_hold_is_told_for_any_rows() -> None:
+    held = Held({}, np.array([2, 5]), np.array([[1, 10], [2, 20]]), 2)
+    assert held.amounts_at(np.array([0, 2, 4, 5, 9])).tolist() == [[0, 0], [1, 10], [0, 0], [2, 20], [0, 0]]
+    assert held.amounts_at(held.rows).tolist() == held.amounts.tolist()
+    nothing = Held({}, np.array([], dtype=np.int64), np.zeros((0, 2), dtype=np.int64), 0)
+    assert nothing.amounts_at(np.array([3])).tolist() == [[0, 0]]
+
+
 @pytest.mark.parametrize("aim", Aim)
 def test_an_option_alone_is_worth_what_its_column_is(aim: Aim) -> None:
     priced = (Flavor("h100", GPU, speed=2.0, price_per_hour=3.0), Flavor("a100", GPU, speed=1.0, price_per_hour=1.0))
     nodes = [node("n1"), node("n2", flavor="a100")]
-    jobs = [running(job("old", 1, 4, curve=Usl(1.0, 0.05)), {"n1": 2}), job("new", 2, 4, 2, created=NOW - 900)]
+    jobs = [
+        running(job("old", 1, 4, curve=Usl(1.0, 0.05)), {"n1": 2}),
+        job("new", 2, 4, 2, created=NOW - 900, favour=2.0),
+    ]
     base = snapshot(nodes, jobs, flavors=priced)
     policy = replace(EXACT, objective=replace(EXACT.objective, name=aim))
     found, appraisal = Round(base, policy).found, Appraisal(base, policy)
