@@ -14,6 +14,7 @@ import yaml
 from apportion.kube.client import Api, Refused, Unreachable, connect
 from apportion.kube.kinds import DEPLOYMENT, JOB, NODE, POD
 from apportion.sandbox import container, deployment
+from controlplane import probe
 from controlplane.components import DEFAULT_SCHEDULER, GPU, PACKING_SCHEDULER
 from controlplane.nodes import NodeClass, add_nodes, remove_nodes, until_ready
 from controlplane.plane import Plane
@@ -47,8 +48,8 @@ async def space(api: Api) -> AsyncIterator[str]:
     await api.request("DELETE", f"/api/v1/namespaces/{name}")
 
 
-async def until(holds: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+async def until(holds: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
+    deadline = time.monotonic() + seconds
     while not (value := await holds()):
         assert time.monotonic() < deadline, what
         await asyncio.sleep(0.1)
@@ -89,6 +90,17 @@ async def test_nodes_become_ready_with_what_their_class_says(api: Api) -> None:
     assert found["metadata"]["labels"]["nvidia.com/gpu.product"] == "NVIDIA-L4"
     assert found["metadata"]["labels"]["topology.kubernetes.io/zone"] == "west-a"
     assert found["spec"]["taints"] == [taint]
+
+
+async def test_plane_is_found_to_work_though_its_kubelets_forgot_a_pod(api: Api, real_plane: Plane) -> None:
+    forgotten = {**probe.POD, "spec": {**probe.POD["spec"], "nodeName": "no-such-node"}}
+    await api.create(probe.PODS, forgotten)
+
+    async def works() -> bool:
+        return await asyncio.to_thread(probe.probe, real_plane.admin)
+
+    # The garbage collector takes such a pod away as well, but after 40 s at the earliest.
+    await until(works, "a pod runs on a node", 20)
 
 
 async def test_deployment_runs_as_many_pods_as_there_are_gpus(api: Api, space: str) -> None:
