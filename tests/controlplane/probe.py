@@ -17,7 +17,7 @@ PODS = "/api/v1/namespaces/default/pods"
 # KWOK v0.8.0 looks once at a pod that is bound. On a node whose lease it has written, but not yet seen in its watch, it
 # takes the pod for another's and never looks again: on a busy machine a minute would not be enough.
 FORGOTTEN_SECONDS = 5
-POD = {
+POD: dict[str, Any] = {
     "apiVersion": "v1",
     "kind": "Pod",
     "metadata": {"name": NAME, "namespace": "default"},
