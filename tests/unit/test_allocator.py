@@ -1,5 +1,6 @@
 """What the allocator knows of the cluster, with no server: in which order news may come."""
 
+import asyncio
 import threading
 from typing import Any
 
@@ -9,7 +10,7 @@ from apportion.config import Settings
 from apportion.controller.allocator import LOST_RETRY_SECONDS, Allocator
 from apportion.controller.precedence import LONG_SECONDS, Precedence
 from apportion.kube.client import Api, Unreachable
-from apportion.kube.kinds import JOB, NODE
+from apportion.kube.kinds import JOB, NODE, WATCHED
 from apportion.metrics import Metrics
 from apportion.model.plan import Decision
 from apportion.model.policy import Policy
@@ -114,3 +115,74 @@ async def test_a_round_that_kept_news_waiting_is_followed_at_once_unless_its_wri
 
     assert allocator.precedence.delayed
     assert allocator.patience() == pytest.approx(pause)
+
+
+class Ahead(Api):
+    """Of its TrainingJobs some have not been told by watches yet. `count` may fail."""
+
+    def __init__(self, names: list[str], counts: bool = True) -> None:
+        super().__init__(None)
+        self.jobs, self.counts, self.lists = [embedded(name) for name in names], counts, 0
+
+    async def request(self, method: str, path: str, query: Any = None, *_: Any) -> Any:
+        if method != "GET" or path != JOB.path():
+            return {"metadata": {"name": "x", "namespace": "team", "uid": "x", "resourceVersion": "9"}}
+        if query["limit"] != "1":
+            self.lists += 1
+            return {"items": self.jobs}
+        if not self.counts:
+            raise Unreachable("gone")
+        return {"items": self.jobs[:1], "metadata": {"remainingItemCount": len(self.jobs) - 1}}
+
+
+async def first_decided(allocator: Allocator, monkeypatch: pytest.MonkeyPatch) -> Snapshot:
+    """Of the rounds that run by themselves."""
+    seen: asyncio.Future[Snapshot] = asyncio.get_running_loop().create_future()
+    loop = asyncio.get_running_loop()
+
+    def watched(snapshot: Snapshot, policy: Policy) -> Decision:
+        if not seen.done():
+            loop.call_soon_threadsafe(seen.set_result, snapshot)
+        return decide(snapshot, policy)
+
+    monkeypatch.setattr("apportion.controller.allocator.decide", watched)
+    for kind in WATCHED:
+        allocator.sight.listed(kind, allocator.monotonic())
+    rounds = asyncio.create_task(allocator.rounds())
+    try:
+        await asyncio.wait({seen, rounds}, timeout=60, return_when=asyncio.FIRST_COMPLETED)
+        return seen.result()
+    finally:
+        rounds.cancel()
+
+
+NAMES = [f"job-{number:03}" for number in range(100)]
+
+
+@pytest.mark.parametrize(("told", "counts", "decided", "lists"), [
+    (80, True, 100, 1),  # fewer than nine of ten: read at once
+    (9, True, 9, 0),  # people, not a machine: nobody asks
+    (80, False, 80, 0),
+])  # fmt: skip
+async def test_a_burst_is_over_when_no_more_jobs_exist_than_are_known(
+    told: int, counts: bool, decided: int, lists: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = Ahead(NAMES, counts)
+    allocator = Allocator(api, Settings(), Metrics(), lambda: True)
+    for name in NAMES[:told]:
+        allocator.take(JOB, embedded(name))
+    assert len((await first_decided(allocator, monkeypatch)).jobs) == decided
+    assert api.lists == lists
+
+
+async def test_a_few_jobs_of_a_burst_that_are_missing_are_waited_for_but_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    api = Ahead(NAMES)
+    allocator = Allocator(api, Settings(longest_seconds=2.0), Metrics(), lambda: True)
+    for name in NAMES[:95]:
+        allocator.take(JOB, embedded(name))
+    loop = asyncio.get_running_loop()
+    loop.call_later(0.3, lambda: [allocator.take(JOB, embedded(name)) for name in NAMES[95:97]])
+    assert len((await first_decided(allocator, monkeypatch)).jobs) == 97
+    assert not api.lists

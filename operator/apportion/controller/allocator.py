@@ -34,6 +34,8 @@ log = logging.getLogger("apportion")
 
 LOST_RETRY_SECONDS = 1.0
 FAILED_RETRY_SECONDS = 5.0
+# A LIST reads all jobs: it pays where at least one of so many is not known.
+WORTH_A_LIST = 10
 
 
 @dataclass
@@ -107,6 +109,9 @@ class Allocator:
             if not self.leads() or self.sight.age() > self.settings.stale_seconds:
                 await asyncio.sleep(self.settings.quiet_seconds)
                 continue
+            if self.dirty.ended_burst() and await self._behind():
+                self.dirty.mark()
+                continue
             await self.round()
 
     def patience(self) -> float:
@@ -163,6 +168,18 @@ class Allocator:
         self.events.post(transitions(decision, before), before, snapshot.now)
         self._log(decision, done, times)
         self.shadows.offer(Round(asked, policy, decision, leader=self.identity, written_by=__version__))
+
+    async def _behind(self) -> bool:
+        """Whether more TrainingJobs exist than watches have told: then a burst is not over, they only stand in line
+        behind other news, or their reader waits for its turn. Where many are missing, one LIST brings them."""
+        known = len(self.cluster.entries[kinds.JOB.name])
+        try:
+            exist = await self.api.count(kinds.JOB, kinds.places(kinds.JOB, self.settings.watch_namespaces))
+        except (Refused, Unreachable):
+            return False
+        if (exist - known) * WORTH_A_LIST > exist:
+            await self._catch_up()
+        return exist > known
 
     async def _catch_up(self) -> None:
         """What was applied during a long round stands in line behind the news of the pods that the round started: one

@@ -46,8 +46,15 @@ class Debounce:
         quiet = self.quiet
         if self._count >= MANY:
             quiet = min(quiet, max(LEAST_QUIET_SECONDS, SILENCE * self._longest_gap))
-        quiet, longest = max(quiet, self.cost), max(self.longest, 2 * self.cost)
-        return max(0.0, min(self.last + quiet, self.first + longest) - self.clock())
+        quiet = max(quiet, self.cost)
+        return max(0.0, min(self.last + quiet, self.first + self._longest()) - self.clock())
+
+    def ended_burst(self) -> bool:
+        """Whether what is marked came by machine, and silence ended it rather than the longest time."""
+        return self.first is not None and self._count >= MANY and self.clock() < self.first + self._longest()
+
+    def _longest(self) -> float:
+        return max(self.longest, 2 * self.cost)
 
     async def settled(self, patience: float) -> bool:
         """Wait for a mark (False after `patience` seconds without one), then until things are quiet."""

@@ -21,7 +21,7 @@ from kubernetes.aio.config.config_exception import ConfigException
 
 from apportion.kube.clock import ServerClock
 from apportion.kube.kinds import Kind
-from apportion.kube.raw import Raw, mapping, mappings, text
+from apportion.kube.raw import Raw, integer, mapping, mappings, text
 
 JSON_PATCH = "application/json-patch+json"
 FIELD_MANAGER = "apportion"
@@ -148,6 +148,14 @@ class Api:
             if not more:
                 return
             query = {"limit": str(PAGE), "continue": more}
+
+    async def count(self, kind: Kind, namespaces: Iterable[str] = ("",)) -> int:
+        """How many objects of a kind there are, at the price of one object each namespace."""
+        found = 0
+        for namespace in namespaces:
+            page = await self.get(kind.path(namespace), {"limit": "1"})
+            found += sum(1 for _ in mappings(page, "items")) + integer(mapping(page, "metadata"), "remainingItemCount")
+        return found
 
     async def create(self, path: str, body: Any) -> Any:
         return await self.request("POST", path, {"fieldManager": FIELD_MANAGER}, body)
