@@ -8,7 +8,7 @@ import pytest
 
 from apportion.model.curves import Curve, Points, Usl
 from apportion.model.flavors import Flavor
-from apportion.model.jobs import FlavorChoice
+from apportion.model.jobs import Enough, FlavorChoice
 from apportion.model.plan import Grant
 from apportion.model.policy import Aim, Objective, Stability
 from apportion.model.queues import Queue, Quota
@@ -205,6 +205,7 @@ def test_an_option_alone_is_worth_what_its_column_is(aim: Aim) -> None:
     jobs = [
         running(job("old", 1, 4, curve=Usl(1.0, 0.05)), {"n1": 2}),
         job("new", 2, 4, 2, created=NOW - 900, favour=2.0),
+        job("aims", 1, 3, enough=(Enough("h100", 3.0, 6.0),)),
     ]
     base = snapshot(nodes, jobs, flavors=priced)
     policy = replace(EXACT, objective=replace(EXACT.objective, name=aim))

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 import pytest
 
 from apportion.model.curves import Usl
-from apportion.model.jobs import Admission, Condition, Job, Target
+from apportion.model.jobs import Admission, Condition, FlavorChoice, Job, Target
 from apportion.model.measured import Observation, Record
 from apportion.model.plan import Decision, Outcome
-from apportion.model.policy import Policy
+from apportion.model.policy import Aim, Objective, Policy
 from apportion.planner import decide
 from builders import A100, H100, NOW, job, nodes, running, snapshot
 
@@ -125,6 +125,40 @@ def test_where_a_price_is_unknown_the_fewest_are_the_cheapest() -> None:
 
 
 # --- others -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_least_cost_reaches_targets_first_and_then_keeps_everybody_at_the_minimum() -> None:
+    """Six on an h100 cost less than eleven on an a100; for another two on an a100 cost less."""
+    policy = Policy(objective=Objective(name=Aim.MIN_COST))
+    priced = (replace(H100, price_per_hour=3.0), replace(A100, price_per_hour=2.0))
+    jobs = (
+        aims(target=Target(throughput=550), flavors=(FlavorChoice("h100", 1.0), FlavorChoice("a100", 0.5))),
+        aims("b", Target(throughput=150), flavors=(FlavorChoice("h100", 1.0), FlavorChoice("a100", 0.8))),
+        aims("c"),
+        aims("d", Target(throughput=1e6)),
+    )
+    decision = decide(replace(snapshot(*jobs, on=BOTH), flavors=priced), policy)
+    found = {name: outcome(decision, name).target for name in "abcd"}
+    assert (found["a"].replicas, found["a"].flavor) == (6, "h100")
+    assert (found["b"].replicas, found["b"].flavor) == (2, "a100")
+    assert (found["c"].replicas, found["c"].flavor) == (1, "a100")
+    assert (found["d"].replicas, found["d"].flavor) == (1, "a100"), "out of reach: its minimum"
+
+
+def test_the_least_cost_serves_as_many_targets_as_there_is_room_for() -> None:
+    policy = Policy(objective=Objective(name=Aim.MIN_COST))
+    jobs = [aims(name, Target(throughput=rate)) for name, rate in (("a", 900), ("b", 600), ("c", 700))]
+    decision = decide(snapshot(*jobs, on=ON), policy)
+    assert [outcome(decision, name).target.replicas for name in "abc"] == [1, 6, 7]
+
+
+def test_under_the_least_cost_a_restart_that_costs_more_than_the_target_is_worth_is_not_made() -> None:
+    """Just started, of 60 s restarts: it goes on with what it has until it is older."""
+    policy = Policy(objective=Objective(name=Aim.MIN_COST))
+    young = running(aims(target=Target(throughput=450), restart_seconds=60.0), {"h100-0": 1}, since=NOW - 10)
+    for age, replicas in ((10.0, 1), (3600.0, 5)):
+        asked = replace(young, created=NOW - age)
+        assert outcome(decide(snapshot(asked, on=ON), policy)).target.replicas == replicas
 
 
 def test_what_a_target_leaves_goes_to_others() -> None:

@@ -37,7 +37,7 @@ class Objective(Wire):
     name: Literal["ProportionalFair", "MaxThroughput", "MaxMinFair", "MinCost"] = "ProportionalFair"
     """ProportionalFair: the sum of w * (admission worth + U(x)), U(x) = (x^exponent - 1) / exponent. MaxThroughput: the
     sum of w * x. MaxMinFair: the least x / w, then the next, and so on. MinCost: the least money per hour for which
-    everybody who runs has at least the minimum."""
+    everybody who runs has at least the minimum, and its target where it has one that it can reach."""
     exponent: Annotated[float, Field(ge=-4, le=1)] = -0.5
     """How fast more is worth less: 1 not at all (throughput alone), 0 the logarithm, below 0 faster."""
     admission_worth: Annotated[float, Field(gt=0, le=1000)] = 0.2

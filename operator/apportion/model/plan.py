@@ -91,10 +91,11 @@ class Plan:
     objective = sum of u without penalties and without the admission worth of jobs that must run anyway; bound in the
     same terms; gap = (bound - objective) / |objective|, 0 when both are 0. Under MaxMinFair the value is that of
     ProportionalFair, and the bound of plans that do as much for the worst off, the next, and so on; of all plans where
-    it was not proved that none does more. Under MinCost the objective is minus the money per hour. `moves_cost` is what
-    the stage of fewest moves gave up. `unplaced` jobs were cut back because their pods did not place on paper. `short`
-    jobs had to run and lost. `prices` are told to users; `row_prices`, of the rows above 0, are what they add up from.
-    `clearing`: who moves for a gang; the gang is among the allocations, and the objective has the restarts.
+    it was not proved that none does more. Under MinCost the objective is minus the money per hour,
+    and minus what is counted for targets that are missed. `moves_cost` is what the stage of fewest moves gave up.
+    `unplaced` jobs were cut back because their pods did not place on paper. `short` jobs had to run and lost. `prices`
+    are told to users; `row_prices`, of the rows above 0, are what they add up from. `clearing`: who moves for a gang;
+    the gang is among the allocations, and the objective has the restarts.
     """
 
     allocations: tuple[Allocation, ...]

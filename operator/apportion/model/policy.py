@@ -26,7 +26,7 @@ class Aim(StrEnum):
 
     ProportionalFair: the sum of w (B + U(x)). MaxThroughput: the sum of w x. MaxMinFair: the least x / w, then the
     next, and so on (leximin); what that leaves open, as ProportionalFair. MinCost: the least money per hour for which
-    everybody who runs has at least the minimum.
+    everybody who runs has at least the minimum, and its target if it has one that it can reach.
     """
 
     PROPORTIONAL_FAIR = "ProportionalFair"

@@ -13,6 +13,7 @@ from apportion.optimizer.value import (
     change_factor,
     costs,
     job_weights,
+    outlay,
     terms_of,
     value,
     worth,
@@ -37,7 +38,9 @@ class Appraisal:
         rate = np.array([rates.base(grant.replicas) * rates.speed(grant.flavor)])
         enough, counts_as = (np.array([each]) for each in rates.enough(grant.flavor))
         cost = np.array([grant.replicas * job.per_replica * self._prices[grant.flavor]])
-        gain = worth(objective, after_change(rate, enough, counts_as, np.array([factor])), cost / factor)
+        changed, missing = np.array([factor]), np.array([rates.missing(self._prices)])
+        money = outlay(cost, changed, rate, enough, missing)
+        gain = worth(objective, after_change(rate, enough, counts_as, changed), money)
         usual = self._weights[job.queue_name]
         admission = usual * admission_worth(job, self._snapshot.now, objective)
         return float(value(objective, gain, np.array([usual * job.favour]), np.array([admission]))[0])

@@ -22,6 +22,7 @@ from apportion.optimizer.value import (
     change_factor,
     costs,
     job_weights,
+    outlay,
     terms_of,
     value,
     worth,
@@ -187,10 +188,12 @@ class _Draft:
     _counts: list[tuple[int, ...]] = field(default_factory=list)
     _bases: list[list[float]] = field(default_factory=list)
     _held: list[tuple[int, list[Held]]] = field(default_factory=list)
+    _missing: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._queues: Mapping[str, Queue] = {queue.name: queue for queue in self.snapshot.queues}
         self._number = {flavor.name: at for at, flavor in enumerate(self.snapshot.flavors)}
+        self._prices, _ = costs(self.snapshot.flavors)
 
     def add(self, group: Group, terms: Terms, rates: Rates) -> None:
         """The group with all offers that its terms and its queue allow."""
@@ -224,6 +227,7 @@ class _Draft:
             self._bases.append(bases)
         self.groups.append(group)
         self.masks.append(masks)
+        self._missing.append(rates.missing(self._prices))
 
     def columns(self) -> Columns:
         """The offers' counts as columns, without those that a smaller one of the same offer beats."""
@@ -239,7 +243,8 @@ class _Draft:
         wanted, counts_as = np.array(self._enough, dtype=np.float64).reshape(-1, 2)[offer].T
         rate = after_change(base * speed, wanted, counts_as, factor)
         objective = self.policy.objective
-        gain = worth(objective, rate, self._cost(group, offer, replicas) / factor)
+        missing = np.array(self._missing, dtype=np.float64)[group]
+        gain = worth(objective, rate, outlay(self._cost(group, offer, replicas), factor, base * speed, wanted, missing))
         keeps = np.array([each.keeps for each in self.groups], dtype=np.int64)[group]
         admission = np.array([each.counted for each in self.groups], dtype=np.float64)[group]
         weight = np.array([each.weight for each in self.groups], dtype=np.float64)[group]
@@ -261,8 +266,7 @@ class _Draft:
 
     def _cost(self, group: Ints, offer: Ints, replicas: Ints) -> Floats:
         """By option, the money for an hour of it."""
-        prices, _ = costs(self.snapshot.flavors)
-        price = np.array([prices[flavor.name] for flavor in self.snapshot.flavors], dtype=np.float64)
+        price = np.array([self._prices[flavor.name] for flavor in self.snapshot.flavors], dtype=np.float64)
         size = np.array([each.like.per_replica for each in self.groups], dtype=np.float64)
         return np.asarray(replicas * size[group] * price[np.array(self._flavor, dtype=np.int64)[offer]])
 

@@ -39,11 +39,21 @@ def utility(x: Floats, exponent: float) -> Floats:
 
 def after_change(rate: Floats, enough: Floats, counts_as: Floats, factor: Floats) -> Floats:
     """x by option: the rate, or what it counts as from `enough` on; `factor` is what a change leaves of it."""
-    return np.asarray(np.where(rate >= enough * (1 - ENOUGH_WITHIN), counts_as, rate) * factor)
+    return np.asarray(np.where(_reached(rate, enough), counts_as, rate) * factor)
+
+
+def outlay(cost: Floats, factor: Floats, rate: Floats, enough: Floats, missing: Floats) -> Floats:
+    """By option, what MinCost counts for an hour of it: the money, more where a change would cost of it, and `missing`
+    where the rate is not enough."""
+    return np.asarray(cost / factor + np.where(_reached(rate, enough), 0.0, missing))
+
+
+def _reached(rate: Floats, enough: Floats) -> NDArray[np.bool_]:
+    return np.asarray(rate >= enough * (1 - ENOUGH_WITHIN))
 
 
 def worth(objective: Objective, x: Floats, cost: Floats) -> Floats:
-    """By option, what the objective wants much of for one job; cost is the money for an hour of it."""
+    """By option, what the objective wants much of for one job; cost is its `outlay`."""
     match objective.name:
         case Aim.MAX_THROUGHPUT:
             return np.maximum(x, SLOWEST)
@@ -178,6 +188,14 @@ class Rates:
             if goal.flavor == flavor:
                 return goal.rate / self._reference, goal.counts_as / self._reference
         return math.inf, math.inf
+
+    def missing(self, prices: Mapping[str, float]) -> float:
+        """What MinCost adds where the job's target is missed that it could reach: the most that the job could cost, so
+        that reaching it is always worth its money. prices: by flavor, for an accelerator and hour."""
+        if self._counts or not self._job.enough:
+            return 0.0
+        dearest = max((prices[flavor.name] for flavor in self.flavors), default=0.0)
+        return self._job.maximum * self._job.per_replica * dearest
 
 
 def _at(job: Job, replicas: int) -> float:
