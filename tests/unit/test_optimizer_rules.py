@@ -9,7 +9,7 @@ from apportion.model.curves import Usl
 from apportion.model.flavors import Flavor
 from apportion.model.jobs import JobKey
 from apportion.model.plan import Status
-from apportion.model.policy import Policy, SolverLimits
+from apportion.model.policy import Aim, Policy, SolverLimits
 from apportion.model.queues import Queue, Quota
 from apportion.model.selection import NodeChoice, Taint, Toleration
 from apportion.model.snapshot import Ceiling, Snapshot, Terms
@@ -259,6 +259,21 @@ def test_no_input_is_an_exception(base: Snapshot) -> None:
     assert violations(base, plan.allocations) == []
     assert plan.objective <= plan.bound
     assert not place(base, plan.allocations).unplaced or base.jobs[0].pods
+
+
+@pytest.mark.parametrize("size", [2 * 10**12, 10**16, 10**18])
+@pytest.mark.parametrize("queue", [None, "q"])
+@pytest.mark.parametrize("aim", Aim)
+def test_a_job_of_any_size_leaves_the_others_to_the_first_solver(size: int, queue: str | None, aim: Aim) -> None:
+    """HiGHS refuses a whole program for one entry of 1e15 or more."""
+    priced = tuple(replace(flavor, price_per_hour=2.0, watts=700.0) for flavor in snapshot([], []).flavors)
+    jobs = [job(name, 1, 4, 2, queue_name=queue) for name in "ab"] + [job("huge", 1, 8, size, queue_name=queue)]
+    queues = (Queue("q", quotas=(Quota("*", 6),), budget_per_hour=50.0),) if queue else ()
+    base = snapshot([node("n", 7), node("m", 7)], jobs, queues=queues, flavors=priced)
+    plan = solve(base, replace(EXACT, objective=replace(EXACT.objective, name=aim), power_cap_watts=1e5))
+    assert (plan.method, plan.warnings) == ("highs", ())
+    assert granted(plan)["huge"] == 0
+    assert granted(plan)["a"] >= 1
 
 
 def test_an_impossible_policy_still_yields_a_plan() -> None:

@@ -29,6 +29,7 @@ from apportion.optimizer.value import (
 )
 
 MOST_OPTIONS = 64
+MOST = 10**12  # accelerators of an option: HiGHS refuses a program for one entry of 1e15
 UTILITIES = (Aim.PROPORTIONAL_FAIR, Aim.MAX_MIN_FAIR)
 
 Floats = NDArray[np.float64]
@@ -220,7 +221,8 @@ class _Draft:
             self._speed.append(rates.speed(flavor.name))
             self._enough.append(rates.enough(flavor.name))
             self._factor.append(factor)
-            self._most.append(current.replicas if not usable or not terms.grows else job.maximum)
+            most = current.replicas if not usable or not terms.grows else job.maximum
+            self._most.append(min(most, MOST // max(1, job.per_replica)))
             self._reachable.append(masks[at] > 0)
             self._current.append(current.replicas if here else 0)
             self._counts.append(counts)
