@@ -22,8 +22,8 @@ $(STAMP): pyproject.toml requirements-dev.txt
 	@touch $@
 
 lint: setup
-	$(BIN)/ruff check operator tests
-	$(BIN)/ruff format --check operator tests
+	$(BIN)/ruff check operator tests docs
+	$(BIN)/ruff format --check operator tests docs
 
 types: setup
 	$(BIN)/mypy

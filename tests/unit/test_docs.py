@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,21 @@ def test_example_files_have_no_unknown_fields(path: Path) -> None:
     loaded = load_objects([str(path)], None)  # type: ignore[arg-type]
     assert loaded.of_kind("TrainingJob")
     assert not loaded.warnings
+
+
+def test_the_simulator_of_ones_own_serves_all_jobs_by_their_steps() -> None:
+    done = subprocess.run([sys.executable, DOCS / "examples" / "own_simulator.py"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    *lines, last = done.stdout.splitlines()
+    held: dict[str, int] = {}
+    for line in lines:
+        found = re.fullmatch(r" *\d+ min  (job-\d)  (\d+) -> (\d+)", line)
+        assert found, line
+        assert held.get(found[1], 0) == int(found[2])
+        held[found[1]] = int(found[3])
+        assert int(found[3]) in (0, 1, 2, 4, 8)
+    assert set(held) == {f"job-{number}" for number in range(6)}
+    assert last.endswith("all done")
 
 
 def fields(value: object, path: str = "") -> set[str]:
