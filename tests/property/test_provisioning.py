@@ -3,6 +3,7 @@
 No code of the planner judges: nodes, pods and grants are counted here.
 """
 
+import math
 from collections import Counter
 from dataclasses import dataclass, replace
 from random import Random
@@ -65,15 +66,28 @@ def most_accelerators(world: Snapshot) -> int:
 
 
 class Outside:
-    """The scheduler and the autoscaler. Time passes between rounds."""
+    """The scheduler and the autoscaler. Time passes between rounds; as in the operator, unchanged input is not decided
+    again before it is due."""
 
     def __init__(self, world: Snapshot, weather: Weather, random: Random) -> None:
         self.world, self.weather, self.random = world, weather, random
         self.asked: list[int] = []
         self.resized: list[bool] = []
+        self.seen: Snapshot | None = None
+        self.due = math.inf
 
     def round(self) -> None:
+        before, self.seen = self.seen, self.world
+        news = before is None or self.world != replace(before, now=self.world.now)
+        self.resized.append((news or self.world.now >= self.due) and self._decided())
+        self.world = replace(self.world, now=self.world.now + STEP)
+        self._bind()
+        self._provision()
+
+    def _decided(self) -> bool:
+        """Whether anybody was resized."""
         decision = decide(self.world, Policy())
+        self.due = math.inf if decision.recheck_after is None else self.world.now + decision.recheck_after
         jobs = []
         for outcome, one in zip(decision.outcomes, self.world.jobs, strict=True):
             wanted = outcome.granted.replicas
@@ -81,10 +95,8 @@ class Outside:
             kept = sorted(one.pods, key=lambda pod: pod.node is None)[:wanted]
             fresh = [self._pod(one) for _ in range(wanted - len(kept))]
             jobs.append(replace(one, pods=(*kept, *fresh), memory=outcome.memory))
-        self.resized.append(any(outcome.granted != outcome.current for outcome in decision.outcomes))
-        self.world = replace(self.world, jobs=tuple(jobs), round=decision.round, now=self.world.now + STEP)
-        self._bind()
-        self._provision()
+        self.world = replace(self.world, jobs=tuple(jobs), round=decision.round)
+        return any(outcome.granted != outcome.current for outcome in decision.outcomes)
 
     def _pod(self, one: Job) -> Pod:
         name = f"{one.key.name}-{self.random.random()}"
