@@ -12,6 +12,8 @@ from apportion.model.policy import SolverLimits
 from apportion.model.queues import Queue, Quota
 from apportion.model.snapshot import Ceiling, Snapshot, Terms
 from apportion.optimizer import place, solve, survivors, violations
+from apportion.optimizer.limits import limits
+from apportion.optimizer.options import stood
 from apportion.optimizer.repair import Repair, repaired
 from apportion.optimizer.sharing import Shared, Target, priced
 from apportion.optimizer.solve import Effort, Round
@@ -133,6 +135,22 @@ def test_a_pod_alone_on_its_node_keeps_a_block_of_eight_from_others() -> None:
     held = under(replace(base, jobs=tuple(sorted((*base.jobs, *others), key=lambda job: job.key))),
                  lone=Terms(keeps=1), o1=Terms(keeps=7), o2=Terms(keeps=7))  # fmt: skip
     assert granted(solve(held, EXACT)) == {"lone": 2, "big": 0, "o1": 7, "o2": 7}
+
+
+def test_of_alike_jobs_only_those_that_stay_have_their_room_counted_beside_what_is_free() -> None:
+    two = [running(job(name, 1, 2, size=4), {f"n-{name}": 1}) for name in ("a", "b")]
+    base = snapshot([node("n-a"), node("n-b")], [*two, job("c", 1, 8)])
+    found = Round(base, EXACT)
+    assert [group.size for group in found.found.groups] == [2, 1]
+    columns = found.found.columns
+    here = int(np.flatnonzero(columns.current & (columns.group == 0))[0])
+    # b leaves its node, which is free then.
+    left = {JobKey("ns", "a"): here, JobKey("ns", "b"): -1, JobKey("ns", "c"): -1}
+    rows = limits(base, stood(found.found, found.ground, left), found.ground.cells)
+    one_stays = np.zeros(len(columns))
+    one_stays[here] = 1
+    used = np.bincount(rows.row, rows.entry * one_stays[rows.column], minlength=len(rows))
+    assert dict(zip(rows.names, rows.right - used, strict=True)) == {"capacity/h100/1": 12.0}
 
 
 def test_room_that_comes_free_only_by_two_together_is_found() -> None:
