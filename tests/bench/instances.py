@@ -1,23 +1,28 @@
 """Seeded clusters for the optimizer alone, from 64 to 100,000 accelerators: nothing running, or most of it with ragged
-nodes."""
+nodes, and what a plan leaves of them for the next round."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from random import Random
 
 from apportion.model.flavors import Flavor, Node
 from apportion.model.jobs import Admission, Job, JobKey, Memory, Pod
+from apportion.model.plan import Allocation, Plan
 from apportion.model.queues import Queue, Quota
 from apportion.model.snapshot import Snapshot, Terms
+from apportion.optimizer import place
 
 GPU = "nvidia.com/gpu"
 NOW = 1_000_000.0
 NODE_GPUS = 8
 QUEUES_PER_COHORT = 5
+MINUTE = 60.0
+ENDED = 0.02  # of the jobs, from one round to the next
 
 
 @dataclass(frozen=True)
 class Size:
-    """Goals in seconds: with nothing known, and with the last round's prices."""
+    """Goals in seconds: with nothing known, and a minute after a round that was carried out."""
 
     accelerators: int
     jobs: int
@@ -48,6 +53,41 @@ def instance(size: Size, seed: int, running: bool) -> Snapshot:
     if running:
         jobs, terms = _started(jobs, nodes, random)
     return Snapshot(NOW, nodes, flavors, tuple(sorted(jobs, key=lambda job: job.key)), queues, terms=terms)
+
+
+def next_round(before: Snapshot, plan: Plan, seed: int) -> Snapshot:
+    """A minute later: all of the plan runs, one job in fifty has ended, as many new ones wait; prices are known."""
+    random, now = Random(f"next/{seed}"), before.now + MINUTE
+    placed, grants = place(before, plan.allocations).placed, {one.key: one for one in plan.allocations}
+    jobs, terms = [], {}
+    for job in before.jobs:
+        grant = grants[job.key]
+        if random.random() < ENDED:
+            key = JobKey(job.key.namespace, f"{job.key.name}x")
+            jobs.append(replace(job, key=key, uid=f"{job.uid}x", created=now, pods=(), memory=Memory()))
+        elif grant.replicas:
+            jobs.append(_carried_out(job, grant, placed[job.key], before.now))
+            terms[job.key] = Terms(keeps=job.minimum)
+        else:
+            jobs.append(job)
+    prices = {price.row: price.price for price in plan.row_prices}
+    ordered = tuple(sorted(jobs, key=lambda job: job.key))
+    return replace(before, now=now, jobs=ordered, terms=terms, prices=prices)
+
+
+def _carried_out(job: Job, grant: Allocation, where: Mapping[str, int], since: float) -> Job:
+    """Pods that stay on the flavor are those that were there; all others started with the round."""
+    same = job.admission is not None and job.admission.flavor == grant.flavor
+    pods: list[Pod] = []
+    for node, count in where.items():
+        there = [pod for pod in job.pods if pod.node == node and same][:count]
+        pods += there
+        for at in range(len(there), count):
+            name = f"{job.key.name}-{node}-{at}-{since:.0f}"
+            pods.append(Pod(name, f"pod-{name}", node, job.requests, since, ready=True))
+    started = job.admission.since if same and job.admission is not None else since
+    admission = Admission(grant.flavor or "", len(pods), 2, started)
+    return replace(job, pods=tuple(pods), memory=Memory(phase="Running", admission=admission))
 
 
 def _nodes(size: Size, flavors: tuple[Flavor, ...]) -> tuple[Node, ...]:

@@ -8,16 +8,21 @@ import pytest
 from apportion.model.curves import Usl
 from apportion.model.jobs import JobKey, Pod
 from apportion.model.plan import Allocation, Status
-from apportion.model.policy import SolverLimits
+from apportion.model.policy import Policy, SolverLimits
 from apportion.model.queues import Queue, Quota
 from apportion.model.snapshot import Ceiling, Snapshot, Terms
 from apportion.optimizer import place, solve, survivors, violations
+from apportion.optimizer.attempts import admission_constant
+from apportion.optimizer.greedy import rounded
+from apportion.optimizer.limits import limits
+from apportion.optimizer.options import Floats, Ints, stood
+from apportion.optimizer.problem import Problem
 from apportion.optimizer.repair import Repair, repaired
-from apportion.optimizer.sharing import Shared, Target, priced
+from apportion.optimizer.sharing import Shared, Target, mended, priced
 from apportion.optimizer.solve import Effort, Round
-from apportion.optimizer.solving import Solvers
+from apportion.optimizer.solving import Found, Solvers
 from apportion.optimizer.stages import staged
-from bench.instances import SIZES, instance
+from bench.instances import SIZES, instance, next_round
 from optimizer_builders import EXACT, GPU, granted, job, node, running, snapshot, under
 
 LINEAR = Usl(1.0, 0.0)
@@ -135,6 +140,22 @@ def test_a_pod_alone_on_its_node_keeps_a_block_of_eight_from_others() -> None:
     assert granted(solve(held, EXACT)) == {"lone": 2, "big": 0, "o1": 7, "o2": 7}
 
 
+def test_of_alike_jobs_only_those_that_stay_have_their_room_counted_beside_what_is_free() -> None:
+    two = [running(job(name, 1, 2, size=4), {f"n-{name}": 1}) for name in ("a", "b")]
+    base = snapshot([node("n-a"), node("n-b")], [*two, job("c", 1, 8)])
+    found = Round(base, EXACT)
+    assert [group.size for group in found.found.groups] == [2, 1]
+    columns = found.found.columns
+    here = int(np.flatnonzero(columns.current & (columns.group == 0))[0])
+    # b leaves its node, which is free then.
+    left = {JobKey("ns", "a"): here, JobKey("ns", "b"): -1, JobKey("ns", "c"): -1}
+    rows = limits(base, stood(found.found, found.ground, left), found.ground.cells)
+    one_stays = np.zeros(len(columns))
+    one_stays[here] = 1
+    used = np.bincount(rows.row, rows.entry * one_stays[rows.column], minlength=len(rows))
+    assert dict(zip(rows.names, rows.right - used, strict=True)) == {"capacity/h100/1": 12.0}
+
+
 def test_room_that_comes_free_only_by_two_together_is_found() -> None:
     jobs = [running(job("a", 4, 4), {"n": 4}), running(job("b", 4, 4), {"n": 4}), job("urgent", 1, 1, 8, priority=1)]
     assert granted(solve(snapshot([node("n")], jobs), EXACT)) == {"a": 0, "b": 0, "urgent": 1}
@@ -183,6 +204,91 @@ def test_the_bound_keeps_what_stages_reached_also_of_a_program_with_more_rows() 
     unstaged = attempt.problem.on(found, rows, attempt.limits).unstaged(len(rows))
     anything = priced(unstaged, attempt.assignment.x, round_.solvers, Target(0.001, 0.0)).bound
     assert attempt.value <= round_.bound(attempt) < anything - 0.1
+
+
+@pytest.fixture(scope="module")
+def carried_out() -> Snapshot:
+    """A large cluster a minute after its plan was carried out."""
+    before = instance(SIZES[1], 0, running=False)
+    return next_round(before, solve(before, Policy()), 0)
+
+
+def test_in_a_steady_cluster_the_first_try_is_enough_and_moves_nobody(carried_out: Snapshot) -> None:
+    round_ = Round(carried_out, Policy())
+    first = round_.attempted(round_.found, round_.limits, Effort(0.001, carried_out.prices, rough=True))
+    plan = round_.plan()
+    # Nothing was counted anew from where it leaves pods.
+    assert not round_._counted
+    assert plan.objective == pytest.approx(first.best.value - admission_constant(first.problem))
+    assert plan.status is Status.OPTIMAL
+    assert plan.gap < 0.001
+    had = {job.key: job.admission for job in carried_out.jobs if job.admission is not None}
+    given = {one.key: one for one in plan.allocations}
+    assert all((had[key].flavor, had[key].replicas) == (given[key].flavor, given[key].replicas) for key in had)
+
+
+def test_prices_of_a_plan_prove_much_of_all_places_also_where_most_keep_theirs(carried_out: Snapshot) -> None:
+    round_ = Round(carried_out, Policy())
+    first = round_.attempted(round_.found, round_.limits, Effort(0.001, {}, rough=True))
+    kept = round_.counted_from(first)
+    proved = round_.bound(first)
+    assert proved < first.value * 1.001
+    # Of those that keep their places the prices alone prove little; next to others that is no loss.
+    assert round_.bound(kept) > proved
+    assert round_.priced_by(kept, [first, kept]) is first
+    # From these the next round starts.
+    told = {price.row: price.price for price in round_.plan_of(kept, proved, None, first).row_prices}
+    assert told == {name: price for name, price in first.prices.items() if price > 1e-12}
+
+
+def test_a_bound_is_no_weaker_than_what_the_prices_of_any_attempt_prove() -> None:
+    round_ = Round(instance(SIZES[1], 3, running=True), Policy())
+    plan = round_.plan()
+    first = round_.attempted(round_.found, round_.limits, Effort(0.001, {}, rough=True))
+    second = round_.counted_from(first, rough=True)
+    tried = (first, second, round_.counted_from(second))
+    anywhere = tried[-1].problem.on(*round_.loose, tried[-1].limits)
+    proved = min(anywhere.bound(np.array([one.prices.get(name, 0.0) for name in anywhere.rows.names])) for one in tried)
+    assert plan.bound + admission_constant(tried[-1].problem) <= proved + 1e-9
+
+
+class _CutShort(Solvers):
+    def relax(self, problem: Problem, chosen: Ints, cost: Floats) -> Found | None:
+        found = super().relax(problem, chosen, cost)
+        return replace(found, x=np.zeros(len(cost)), optimal=False) if found else None
+
+
+def test_a_relaxation_that_time_cut_short_is_not_rounded() -> None:
+    round_ = Round(instance(SIZES[1], 0, running=False), Policy())
+    problem, start = staged(round_.found, round_.limits, round_.solvers, 0.001)
+    relaxed = priced(problem, start, _CutShort(SolverLimits()), Target(0.001, 0.0))
+    assert relaxed.x is None
+    assert relaxed.bound >= problem.value @ start
+
+
+def test_what_time_cuts_short_does_not_count() -> None:
+    ragged = instance(SIZES[1], 0, running=True)
+    round_ = Round(ragged, Policy())
+    first = round_.attempted(round_.found, round_.limits, Effort(0.001, {}, rough=True))
+    late = Round(ragged, Policy())
+    late.solvers.started -= Policy().solver.time_limit_seconds
+    assert late.solvers.left <= 0
+    done = list(late.from_here(first))
+    # Only that: what is begun without time has no relaxation to go by.
+    assert [one.value >= first.value for one in done] == [True]
+    assert done[0].assignment.resolved
+
+
+def test_a_rounded_relaxation_is_mended_by_a_small_integer_program() -> None:
+    round_ = Round(instance(SIZES[1], 0, running=False), Policy())
+    problem, start = staged(round_.found, round_.limits, round_.solvers, 0.001)
+    rough = Target(1e-4, admission_constant(problem), rough=True)
+    relaxed = priced(problem, start, round_.solvers, rough)
+    assert relaxed.x is not None
+    near = rounded(problem, relaxed.x)
+    better = mended(problem, near, relaxed, round_.solvers, rough)
+    assert problem.keeps_to(better)
+    assert problem.value @ better > problem.value @ near
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -20,7 +20,8 @@ class Attempt:
     limits: how many of its rows come from the snapshot; the stages of admission added the others. moved: what fewest
     moves gave up, in value. bound: no x of the program is worth more that reaches what the
     assignment does stage by stage. `whole` is the program without the steps of MaxMinFair, `levels` what the assignment
-    reaches in these, proved: whether none reaches better ones; all three say nothing under another aim.
+    reaches in these, proved: whether none reaches better ones; all three say nothing under another aim. finished: few
+    moves were looked for and idle room was filled, so that it may be the plan.
     """
 
     problem: Problem
@@ -32,6 +33,7 @@ class Attempt:
     whole: Problem
     levels: tuple[int, ...] = ()
     proved: bool = True
+    finished: bool = True
 
     @property
     def value(self) -> float:
@@ -78,6 +80,12 @@ class Attempt:
     def certified(self) -> bool:
         """Whether the assignment reaches what the stages did, and these what can be reached."""
         return self.proved and self.problem.keeps_to(self.assignment.x)
+
+    @property
+    def contents_all(self) -> bool:
+        """Everything that was chosen places, every promise is kept whole, and nobody waits."""
+        lost = float(self.assignment.x @ self.problem.options.columns.reduced)
+        return self.certified and self.whole_placed and not lost and bool((self._given >= self.problem.size).all())
 
     @property
     def outranked(self) -> bool:

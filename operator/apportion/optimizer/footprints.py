@@ -25,7 +25,7 @@ class Staying:
         for group in options.groups:
             if group.whole is not None and group.current.flavor == flavor:
                 holds[id(group.whole)] = (group.whole, group.whole)
-                sizes[id(group.whole)] = group.size
+                sizes[id(group.whole)] = group.staying
         stay = options.columns.stay[chosen]
         numbers = np.unique(stay[stay >= 0])
         for number in numbers.tolist():

@@ -18,11 +18,9 @@ class Ledger:
 
     def __init__(self, problem: Problem, x: Floats) -> None:
         rows = problem.rows
-        order = np.argsort(rows.column, kind="stable")
-        self._row, self._entry = rows.row[order], rows.entry[order]
-        self._start = np.searchsorted(rows.column[order], np.arange(len(problem.value) + 1)).tolist()
+        # Worked out once for all ledgers of these rows.
+        self._of = rows.by_column
         left = rows.right - problem.load(x)
-        self._entries: dict[int, list[tuple[int, float]]] = {NOTHING: []}
         self._cohorts: dict[int, tuple[list[int], list[float], list[float], float]] = {}
         self._cohort_of: dict[int, int] = {}
         self._borrowed_room(problem, left)
@@ -64,7 +62,7 @@ class Ledger:
     def broken(self, column: int) -> set[int]:
         """The rows that are broken where the column is on them; of a cohort that borrows too much, those of all."""
         found: set[int] = set()
-        for row, _ in self._of(column):
+        for row, _ in self._of[column]:
             if self._left[row] < 0:
                 found.add(row)
             shared = self._cohort_of.get(row)
@@ -74,34 +72,28 @@ class Ledger:
 
     def relieves(self, column: int, other: int) -> bool:
         """Whether the column is on a row that the other one breaks."""
-        return not self.broken(other).isdisjoint(row for row, _ in self._of(column))
+        return not self.broken(other).isdisjoint(row for row, _ in self._of[column])
 
     def by_row(self, columns: Sequence[int]) -> dict[int, list[int]]:
         """By row: the places in `columns` of those that are on it."""
         found: dict[int, list[int]] = {}
         for at, column in enumerate(columns):
-            for row, _ in self._of(column):
+            for row, _ in self._of[column]:
                 found.setdefault(row, []).append(at)
         return found
 
-    def _of(self, column: int) -> list[tuple[int, float]]:
-        if column not in self._entries:
-            here = slice(self._start[column], self._start[column + 1])
-            self._entries[column] = list(zip(self._row[here].tolist(), self._entry[here].tolist(), strict=True))
-        return self._entries[column]
-
     def _put(self, column: int, sign: float) -> None:
         left = self._left
-        for row, entry in self._of(column):
+        for row, entry in self._of[column]:
             left[row] += sign * entry
 
     def _holds(self, column: int) -> bool:
         left = self._left
-        if any(left[row] < 0 for row, _ in self._of(column)):
+        if any(left[row] < 0 for row, _ in self._of[column]):
             return False
         if not self._cohorts:
             return True
-        touched = {self._cohort_of[row] for row, _ in self._of(column) if row in self._cohort_of}
+        touched = {self._cohort_of[row] for row, _ in self._of[column] if row in self._cohort_of}
         return all(self._cohort_holds(shared) for shared in touched)
 
     def _cohort_holds(self, shared: int) -> bool:

@@ -43,7 +43,7 @@ class Group:
 
     keeps: replicas below which a member loses what it was promised (0: nothing is promised). weight is of growth, worth
     is B; `counted` is what of w B is in the value of every option. whole: the pods that stay if it keeps what it has
-    (those of the first member; alike for all).
+    (those of the first member; alike for all); `staying`: how many members rows take to stay so.
     """
 
     members: tuple[Job, ...]
@@ -54,6 +54,7 @@ class Group:
     borrows: bool
     counted: float
     whole: Held | None = None
+    staying: int = 0
 
     @property
     def like(self) -> Job:
@@ -124,7 +125,7 @@ def options(snapshot: Snapshot, policy: Policy, ground: Ground, room: Ints, jobs
         counted = usual * base if policy.objective.name in UTILITIES else 0.0
         group = Group(
             members, current_grant(job), promised(job, terms), usual * job.favour, base, terms.borrows,
-            counted, standing.whole(job),
+            counted, standing.whole(job), len(members),
         )  # fmt: skip
         rates = Rates(job, snapshot.flavors, populated)
         if rates.warning:
@@ -155,16 +156,18 @@ def stood(found: Options, ground: Ground, columns: Mapping[JobKey, int]) -> Opti
     groups, allowed = [], np.zeros(len(stay), dtype=np.bool_)
     for at, group in enumerate(found.groups):
         mine = np.arange(found.columns.start[at], found.columns.start[at + 1])
-        whole = None
+        whole, staying = None, 0
         for job in group.members:
             column = columns[job.key]
             kept = int(stay[column]) if column >= 0 else -1
             allowed[mine[stay[mine] == kept]] = True
             held = ground.held(job, group.current.flavor, int(found.columns.replicas[column])) if kept >= 0 else None
-            whole = whole or held or ground.nothing
             if held is not None:
+                whole, staying = whole or held, staying + 1
                 free[held.rows] -= held.amounts
-        groups.append(replace(group, whole=whole if group.whole is not None else None))
+        if group.whole is not None:
+            group = replace(group, whole=whole or ground.nothing, staying=staying)
+        groups.append(group)
     return replace(found, groups=tuple(groups), free=free, allowed=allowed)
 
 

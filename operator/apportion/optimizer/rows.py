@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -59,6 +60,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.names)
 
+    @cached_property
+    def by_column(self) -> "ByColumn":
+        return ByColumn(self)
+
     def hold(self, x: Floats) -> bool:
         """Whether all new pods of x fit on the nodes together, as far as that is looked at."""
         return self.fit is None or self.fit.holds(x)
@@ -70,6 +75,27 @@ class Rows:
             self, names=self.names[:count], right=self.right[:count], row=self.row[mine], column=self.column[mine],
             entry=self.entry[mine], held=self.held[mine],
         )  # fmt: skip
+
+
+class ByColumn:
+    """The entries (row, entry) of a column, as plain lists: a step by which something grows touches a handful."""
+
+    def __init__(self, rows: Rows) -> None:
+        order = np.argsort(rows.column, kind="stable")
+        self._row, self._entry = rows.row[order], rows.entry[order]
+        self._start = np.searchsorted(rows.column[order], np.arange(int(rows.column.max(initial=-1)) + 2)).tolist()
+        self._known: dict[int, list[tuple[int, float]]] = {}
+
+    def __getitem__(self, column: int) -> list[tuple[int, float]]:
+        """Empty for a column that no row holds, and for those below 0."""
+        known = self._known.get(column)
+        if known is None:
+            known = []
+            if 0 <= column < len(self._start) - 1:
+                here = slice(self._start[column], self._start[column + 1])
+                known = list(zip(self._row[here].tolist(), self._entry[here].tolist(), strict=True))
+            self._known[column] = known
+        return known
 
 
 class Draft:

@@ -23,8 +23,11 @@ NEAR_PER_GROUP = 4  # columns near the best response that the relaxation starts 
 FEW_PER_GROUP = 2  # the same where prices are known
 RELAXATIONS = 4
 NEXT_TO_NOTHING = 0.2  # of the gap that is good enough: more columns would improve the prices by no more
-MOST_TO_STAY = 600  # columns of the last stage; beyond them everybody but keeps what was chosen or what they have
+MOST_TO_STAY = 300  # columns of the last stage; beyond them only the cheapest go back to what they have
 MOVES_GAP = 0.005  # of the jobs that stay: proving the very last move costs more than it saves
+MOST_TO_MEND = 80  # columns that an integer program beside what the relaxation uses takes next to no time for
+MENDED = 5.0  # times the gap that is good enough: beyond it what was rounded is not mended
+TO_A_WHOLE = 1e-6  # of a member: rounding of a relaxation
 ROUNDING = 1e-9
 ROUNDING_OF_MOVES = 1e-5  # of one: a relaxation's rows hold to about as much
 
@@ -48,6 +51,10 @@ class Target:
     def enough(self, bound: float) -> float:
         """The value from which on the bound is near enough."""
         return bound - self.gap * abs(bound - self.constant) / (1.0 + self.gap)
+
+    def near(self, value: float, bound: float) -> bool:
+        """Whether the gap is so small that a little work may bring it to what is good enough."""
+        return bound - value <= MENDED * self.gap * abs(value - self.constant)
 
     def reached(self, value: float, bound: float) -> bool:
         return bound - value <= max(self.gap * abs(value - self.constant), ROUNDING * max(1.0, abs(bound)))
@@ -85,10 +92,13 @@ def shared(problem: Problem, start: Floats, solvers: Solvers, target: Target) ->
     value = float(problem.value @ best)
     if relaxed.x is not None and not target.reached(value, bound):
         near = rounded(problem, relaxed.x)
-        if target.rough:
-            return Shared(near, float(problem.value @ near), bound, prices, np.zeros(0, dtype=np.int64))
         if problem.keeps_to(near) and problem.value @ near > value and problem.rows.hold(near):
             best, value = near, float(problem.value @ near)
+            if target.rough and not target.reached(value, bound) and target.near(value, bound):
+                best = near = mended(problem, best, relaxed, solvers, target)
+                value = float(problem.value @ best)
+        if target.rough and not target.reached(value, bound):
+            return Shared(near, float(problem.value @ near), bound, prices, np.zeros(0, dtype=np.int64))
     dual = bound
     for most in (*(int(share * len(problem.size)) for share in COLUMNS_PER_GROUP), MOST_COLUMNS):
         used = best if relaxed.x is None else best + relaxed.x
@@ -109,6 +119,30 @@ def shared(problem: Problem, start: Floats, solvers: Solvers, target: Target) ->
     return Shared(best, value, max(bound, value), prices, chosen)
 
 
+def mended(problem: Problem, best: Floats, relaxed: Relaxed, solvers: Solvers, target: Target) -> Floats:
+    """`best`, which was rounded from the relaxation, or better: by an integer program over those groups alone that the
+    relaxation divides, or could change at least cost. All others have what it gives them."""
+    if relaxed.x is None or problem.rows.fit is not None:
+        return best
+    columns, x, value = problem.options.columns, relaxed.x, float(problem.value @ best)
+    slack = problem.slack(relaxed.prices)
+    cheap = np.zeros(len(x), dtype=np.bool_)
+    cheap[np.argsort(slack, kind="stable")[: np.count_nonzero(x) + MOST_TO_MEND]] = True
+    divided = np.abs(x - np.round(x)) > TO_A_WHOLE
+    open_ = np.zeros(len(problem.size), dtype=np.bool_)
+    open_[columns.group[divided | (cheap & (x <= TO_A_WHOLE))]] = True
+    inside = open_[columns.group]
+    settled = np.where(inside, 0.0, np.round(x))
+    worth = float(problem.value @ settled)
+    rest = replace(problem, rows=replace(problem.rows, right=problem.rows.right - problem.load(settled)))
+    chosen = np.flatnonzero(inside & (cheap | (x > 0) | (best > 0)))
+    gap = target.of_all(value) * value / (value - worth) if value > worth else target.gap
+    found = solvers.solve(rest, chosen, problem.value, gap=gap, enough=target.enough(relaxed.bound) - worth)
+    if found is None or worth + problem.value @ found.x <= value or not problem.keeps_to(settled + found.x):
+        return best
+    return settled + found.x
+
+
 def priced(problem: Problem, x: Floats, solvers: Solvers, target: Target) -> Relaxed:
     """Prices of the relaxation: over the columns near the best response and x, until others change it next to nothing:
     less than a fifth of the gap that is good enough. Where there are few columns, over all of them at once."""
@@ -124,7 +158,8 @@ def priced(problem: Problem, x: Floats, solvers: Solvers, target: Target) -> Rel
         found = solvers.relax(problem, np.flatnonzero(chosen), problem.value)
         if found is None:
             break
-        relaxed = found.x
+        # Cut short by time it may be anything that keeps to the rows.
+        relaxed = found.x if found.optimal else relaxed
         proved = problem.bound(found.prices)
         if proved < bound:
             prices, bound = found.prices, proved

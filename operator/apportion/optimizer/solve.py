@@ -1,7 +1,7 @@
 """solve(snapshot, policy) -> Plan: the whole way from a snapshot to a plan that was checked and placed."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -108,7 +108,8 @@ class Round:
         Rows count what each job alone leaves behind, not what several leave together (footprints.py). So who stays
         where is found in two steps, the second counted from what the first leaves; with that settled rows are exact. A
         small program is first tried as if all pods could move, and then in more ways until one is as good as that; of
-        large ones only one where a higher class would wait.
+        large ones only one where a higher class would wait. Nothing more is tried once nothing better is left to be
+        found by more than the gap that is good enough: in a steady cluster that is so at once.
         """
         effort = Effort(max(0.0, self.policy.solver.gap), self.snapshot.prices)
         if not self.found.stays:
@@ -119,7 +120,7 @@ class Round:
         tried: list[Attempt] = []
         for attempt in self._attempts(replace(effort, rough=not small), loose):
             tried.append(attempt)
-            if loose is not None and self._as_good(attempt, loose):
+            if self._as_good(attempt, loose) if loose is not None else self._good_enough(attempt):
                 break
         # Of equals the last, of which most is proved.
         best = max(reversed(tried), key=lambda one: one.rank)
@@ -127,10 +128,11 @@ class Round:
             loose = self.placed(*self.loose, effort)
             best = max(best, loose, self.counted_from(loose), key=lambda one: one.rank)
         # Other plans may be better for the worst off, and need not reach what this one does for those after them.
-        bound = self.bound(best, not self._levels)
+        market = best if small else self.priced_by(best, tried)
+        bound = self.bound(best, not self._levels, market.prices)
         if loose is not None and loose.proved and loose.problem.keeps_to(best.assignment.x):
             bound = min(bound, loose.bound, self.bound(best) if self._levels else bound)
-        return self.plan_of(best, bound, best.bound_staying(self.ground))
+        return self.plan_of(best, bound, best.bound_staying(self.ground), market)
 
     def _attempts(self, effort: Effort, loose: Attempt | None) -> Iterator[Attempt]:
         """Counted from where pods are, then from where other attempts leave them."""
@@ -138,9 +140,7 @@ class Round:
             yield loose
         first = self.attempted(self.found, self.limits, effort)
         yield first
-        second = self.counted_from(first, rough=True)
-        yield second
-        yield self.counted_from(second)
+        yield from self.from_here(first)
         if loose is not None:
             yield self.counted_from(first)
             yield self.counted_from(loose)
@@ -151,6 +151,35 @@ class Round:
             return False
         target = Target(max(0.0, self.policy.solver.gap), admission_constant(attempt.problem))
         return target.reached(attempt.best.value if attempt.whole_placed else attempt.value, loose.bound)
+
+    def _good_enough(self, attempt: Attempt) -> bool:
+        """The same of a large program, by prices alone, where everybody has what was promised and a minimum."""
+        target = Target(max(0.0, self.policy.solver.gap), admission_constant(attempt.problem))
+        if self._levels or not attempt.finished or not attempt.contents_all:
+            return False
+        return target.reached(attempt.best.value, self.bound(attempt))
+
+    def from_here(self, done: Attempt) -> Iterator[Attempt]:
+        """Counted from where this leaves pods: first to find who stays where, then with that settled.
+
+        One that time cuts short may admit more than those before it, but at a fraction of the value: it does not count.
+        """
+        for rough in (True, False):
+            following = self.counted_from(done, rough) if self.solvers.left > 0 else None
+            if following is None or self._cut_short(following):
+                yield self.filled(done)
+                return
+            yield following
+            done = following
+
+    def _cut_short(self, attempt: Attempt) -> bool:
+        target = Target(max(0.0, self.policy.solver.gap), admission_constant(attempt.problem))
+        return self.solvers.left <= 0 and not target.near(attempt.best.value, attempt.best.bound)
+
+    def filled(self, attempt: Attempt) -> Attempt:
+        """The attempt with what idles given away: no time is left for anything better."""
+        repair = Repair(self.snapshot, self.ground, attempt.problem)
+        return self._as_placed(replace(attempt, assignment=grown_up(repair, attempt.assignment.x)))
 
     def counted_from(self, attempt: Attempt, rough: bool = False) -> Attempt:
         """The program counted from where this attempt leaves all pods; not rough: with those in their places."""
@@ -201,12 +230,13 @@ class Round:
         target = Target(effort.gap, constant, _by_row(problem, effort.prices), effort.rough)
         best = shared(problem, start, self.solvers, target)
         given_up = max(0.0, self.policy.stability.fewest_moves_within) * abs(best.value - constant)
-        x = nearest_to_current(problem, best, self.solvers, given_up)
+        finished = not effort.rough or target.reached(best.value, best.bound)
+        x = nearest_to_current(problem, best, self.solvers, given_up) if finished else best.x
         repair = Repair(self.snapshot, self.ground, problem)
-        assignment = trimmed(repair, x) if effort.rough else repaired(repair, x, self.solvers, best, effort.gap)
+        assignment = repaired(repair, x, self.solvers, best, effort.gap) if finished else trimmed(repair, x)
         moved = best.value - float(problem.value @ x)
         attempt = self._as_placed(
-            Attempt(problem, best, assignment, len(rows), moved, best.bound, whole, proved=proved)
+            Attempt(problem, best, assignment, len(rows), moved, best.bound, whole, proved=proved, finished=finished)
         )
         if effort.rough or not assignment.unplaced:
             return attempt
@@ -227,17 +257,38 @@ class Round:
     def _levels(self) -> bool:
         return self.policy.objective.name is Aim.MAX_MIN_FAIR
 
-    def bound(self, attempt: Attempt, staged: bool = True) -> float:
-        """What no plan is worth more than, wherever pods are; staged: that reaches what this does stage by stage."""
-        found, rows = self.loose
-        problem = attempt.problem.on(found, rows, attempt.limits)
-        if not (staged and attempt.proved and problem.keeps_to(attempt.assignment.x)):
-            problem = attempt.whole.on(found, rows, attempt.limits).unstaged(len(rows))
-        start = _by_row(problem, attempt.prices)
+    def bound(self, attempt: Attempt, staged: bool = True, prices: Mapping[str, float] | None = None) -> float:
+        """What no plan is worth more than, wherever pods are; staged: that reaches what this does stage by stage.
+
+        prices: by row to start from; those of the attempt unless given.
+        """
+        problem = self._anywhere(attempt, staged)
+        start = _by_row(problem, attempt.prices if prices is None else prices)
         if len(self.found.columns) > MOST_TO_TRY_OFTEN:
-            return problem.bound(smoothed_prices(problem, start))
+            bound = problem.bound(smoothed_prices(problem, start))
+            return bound if start is None else min(bound, problem.bound(start))
         target = Target(max(0.0, self.policy.solver.gap), admission_constant(problem), start)
         return priced(problem, attempt.assignment.x, self.solvers, target).bound
+
+    def _anywhere(self, attempt: Attempt, staged: bool = True) -> Problem:
+        """Its program as if all pods could move; without what the stages reached where the attempt does not."""
+        found, rows = self.loose
+        problem = attempt.problem.on(found, rows, attempt.limits)
+        if staged and attempt.proved and problem.keeps_to(attempt.assignment.x):
+            return problem
+        return attempt.whole.on(found, rows, attempt.limits).unstaged(len(rows))
+
+    def priced_by(self, best: Attempt, tried: Sequence[Attempt]) -> Attempt:
+        """The attempt whose prices prove most of plans in which all pods can move, and are what the next round starts
+        from: where everybody's pods keep their places, prices say little of other places."""
+        problem = self._anywhere(best, not self._levels)
+        nothing = np.zeros(len(problem.rows))
+
+        def proved(one: Attempt) -> float:
+            prices = _by_row(problem, one.prices)
+            return problem.bound(nothing if prices is None else prices)
+
+        return min(tried, key=proved)
 
     def would_grow(self, keys: Set[JobKey]) -> bool:
         # As if pods could move: rows counted from where they are do not see what several leave together.
@@ -254,8 +305,11 @@ class Round:
         more = asking[columns.group] & (columns.replicas > have[columns.group])
         return bool(relaxed.x[more].sum() > NEXT_TO_NOTHING)
 
-    def plan_of(self, attempt: Attempt, bound: float, bound_staying: float | None = None) -> Plan:
+    def plan_of(
+        self, attempt: Attempt, bound: float, bound_staying: float | None = None, market: Attempt | None = None
+    ) -> Plan:
         problem, best, assignment = attempt.problem, attempt.best, attempt.assignment
+        market = market or attempt
         columns, flavors = problem.options.columns, self.snapshot.flavors
         by_key: dict[object, Allocation] = {}
         for job in self.candidates:
@@ -283,7 +337,7 @@ class Round:
         staying = whole if bound_staying is None else min(whole, max(bound_staying - constant, objective))
         plan = Plan(
             allocations, objective, whole, Status.FEASIBLE, self.solvers.used, bound_staying=staying,
-            prices=self._prices(problem, best), row_prices=_row_prices(problem, best),
+            prices=self._prices(market.problem, market.best), row_prices=_row_prices(market.problem, market.best),
             moves_cost=objective - value, unplaced=assignment.unplaced,
             short=tuple(job.key for job in self.choices if self._is_short(job, by_key[job.key])),
             warnings=(*self.found.warnings, *self.solvers.warnings),
@@ -310,6 +364,7 @@ class Round:
 
 
 def _by_row(problem: Problem, prices: Mapping[str, float]) -> Floats | None:
+    """None where nothing has a price: then nothing is known."""
     return np.array([prices.get(name, 0.0) for name in problem.rows.names]) if prices else None
 
 
