@@ -6,8 +6,9 @@ from apportion.optimizer.filling import Filling, Offer
 from apportion.optimizer.packing import Placement, Sketch, place
 from apportion.optimizer.pricing import Pricing, RowUse, Step
 from apportion.optimizer.process import warm
-from apportion.optimizer.solve import kept, solve, would_grow
+from apportion.optimizer.solve import solve, would_grow
 from apportion.optimizer.staying import departing, survivors
+from apportion.optimizer.telling import kept
 from apportion.optimizer.value import Rates
 
 __all__ = [

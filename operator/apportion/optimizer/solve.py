@@ -7,28 +7,26 @@ from functools import cached_property
 
 import numpy as np
 
-from apportion.model.caps import Kind
-from apportion.model.eligibility import current_grant
-from apportion.model.jobs import Job, JobKey
-from apportion.model.plan import Allocation, Plan, Price, RowPrice, Status
+from apportion.model.jobs import JobKey
+from apportion.model.plan import Plan
 from apportion.model.policy import Aim, Policy
 from apportion.model.snapshot import Snapshot, capped
 from apportion.optimizer.attempts import Attempt, admission_constant
 from apportion.optimizer.cells import cells_of
 from apportion.optimizer.certificate import smoothed_prices
-from apportion.optimizer.check import violations
 from apportion.optimizer.fit import fit_of
 from apportion.optimizer.leximin import levelled, levels
 from apportion.optimizer.limits import limits
-from apportion.optimizer.options import Floats, Options, loosened, options, promised, stood
+from apportion.optimizer.options import Floats, Options, loosened, options, stood
 from apportion.optimizer.packing import Placer
 from apportion.optimizer.problem import Problem
 from apportion.optimizer.repair import Repair, grown_up, repaired, trimmed
 from apportion.optimizer.rows import Rows
-from apportion.optimizer.sharing import Shared, Target, nearest_to_current, priced, shared
+from apportion.optimizer.sharing import Target, nearest_to_current, priced, shared
 from apportion.optimizer.solving import Solvers
 from apportion.optimizer.stages import staged
 from apportion.optimizer.staying import Ground
+from apportion.optimizer.telling import Proof, kept, told
 from apportion.optimizer.value import terms_of
 
 MOST_TO_TRY_OFTEN = 1000  # columns of a program that takes next to no time
@@ -49,16 +47,6 @@ def solve(snapshot: Snapshot, policy: Policy) -> Plan:
     except Exception as problem:
         plan = kept(snapshot, f"no plan could be made: {type(problem).__name__}: {problem}")
     return replace(plan, seconds=time.perf_counter() - started)
-
-
-def kept(snapshot: Snapshot, warning: str) -> Plan:
-    """Everybody keeps what they have."""
-    allocations = tuple(
-        Allocation(job.key, grant.flavor, grant.replicas) if (grant := current_grant(job)).replicas else
-        Allocation(job.key)
-        for job in snapshot.jobs if terms_of(snapshot, job).candidate
-    )  # fmt: skip
-    return Plan(allocations, 0.0, 0.0, Status.KEPT, "kept", warnings=(warning,))
 
 
 def would_grow(snapshot: Snapshot, policy: Policy, keys: Iterable[JobKey]) -> bool:
@@ -91,8 +79,8 @@ class Round:
     def __init__(self, snapshot: Snapshot, policy: Policy) -> None:
         snapshot, _ = capped(snapshot, policy)
         self.snapshot, self.policy = snapshot, policy
-        self.candidates = [job for job in snapshot.jobs if terms_of(snapshot, job).candidate]
-        self.choices = [job for job in self.candidates if not terms_of(snapshot, job).pinned]
+        candidates = [job for job in snapshot.jobs if terms_of(snapshot, job).candidate]
+        self.choices = [job for job in candidates if not terms_of(snapshot, job).pinned]
         self.solvers = Solvers(policy.solver)
         cells = cells_of(snapshot)
         self.ground = Ground(snapshot, cells)
@@ -306,68 +294,12 @@ class Round:
         return bool(relaxed.x[more].sum() > NEXT_TO_NOTHING)
 
     def plan_of(
-        self, attempt: Attempt, bound: float, bound_staying: float | None = None, market: Attempt | None = None
+        self, attempt: Attempt, bound: float, staying: float | None = None, market: Attempt | None = None
     ) -> Plan:
-        problem, best, assignment = attempt.problem, attempt.best, attempt.assignment
-        market = market or attempt
-        columns, flavors = problem.options.columns, self.snapshot.flavors
-        by_key: dict[object, Allocation] = {}
-        for job in self.candidates:
-            grant = current_grant(job)
-            by_key[job.key] = Allocation(job.key)
-            if terms_of(self.snapshot, job).pinned and grant.replicas:
-                by_key[job.key] = Allocation(job.key, grant.flavor, grant.replicas)
-        for key, column in assignment.columns.items():
-            if column >= 0:
-                name = flavors[int(columns.flavor[column])].name
-                by_key[key] = Allocation(key, name, int(columns.replicas[column]))
-        allocations = tuple(by_key.values())
-        wrong = violations(self.snapshot, allocations)
-        if wrong:
-            return kept(self.snapshot, f"the plan broke its own rules, nothing changes: {'; '.join(wrong[:5])}")
-        # Admission worth of jobs that run anyway is a constant, and would only make the gap look smaller.
-        constant = admission_constant(problem)
-        x = assignment.x
-        value = float(problem.value @ x) - constant
-        objective = value
-        if not assignment.resolved:
-            # What fewest moves gave up is told apart from what nodes could not hold.
-            objective += max(0.0, min(attempt.moved, best.value - constant - value))
-        whole = max(bound - constant, objective)
-        staying = whole if bound_staying is None else min(whole, max(bound_staying - constant, objective))
-        plan = Plan(
-            allocations, objective, whole, Status.FEASIBLE, self.solvers.used, bound_staying=staying,
-            prices=self._prices(market.problem, market.best), row_prices=_row_prices(market.problem, market.best),
-            moves_cost=objective - value, unplaced=assignment.unplaced,
-            short=tuple(job.key for job in self.choices if self._is_short(job, by_key[job.key])),
-            warnings=(*self.found.warnings, *self.solvers.warnings),
-        )  # fmt: skip
-        proved = attempt.proved and plan.gap_staying <= max(self.policy.solver.gap, 0.0) + 1e-9
-        return replace(plan, status=Status.OPTIMAL if proved else Status.FEASIBLE)
-
-    def _is_short(self, job: Job, allocation: Allocation) -> bool:
-        return allocation.replicas < promised(job, terms_of(self.snapshot, job))
-
-    def _prices(self, problem: Problem, best: Shared) -> tuple[Price, ...]:
-        """Per accelerator: rows of one flavor, or of one queue on it, add up. Then per unit of money and watt."""
-        total: dict[tuple[str, str, str], float] = {}
-        for row, whose in problem.rows.priced:
-            key = (whose.flavor, whose.queue, whose.cap or "")
-            price = float(best.prices[row]) if row < len(best.prices) else 0.0
-            total[key] = total.get(key, 0.0) + price / whose.per
-        told = sorted(total.items(), key=lambda item: (item[0][2], *item[0]))
-        return tuple(
-            Price(flavor, price, queue, Kind(cap) if cap else None)
-            for (flavor, queue, cap), price in told
-            if price > 1e-12
-        )
+        proof = Proof(bound, staying, market or attempt)
+        return told(self.snapshot, self.policy, self.solvers, attempt, proof)
 
 
 def _by_row(problem: Problem, prices: Mapping[str, float]) -> Floats | None:
     """None where nothing has a price: then nothing is known."""
     return np.array([prices.get(name, 0.0) for name in problem.rows.names]) if prices else None
-
-
-def _row_prices(problem: Problem, best: Shared) -> tuple[RowPrice, ...]:
-    named = zip(problem.rows.names, best.prices.tolist(), strict=False)
-    return tuple(RowPrice(name, price) for name, price in named if price > 1e-12)
