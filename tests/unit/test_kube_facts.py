@@ -83,6 +83,30 @@ def test_a_multi_host_slice_is_refused_with_the_reason() -> None:
     assert "multi-host" in found.why_not
 
 
+@pytest.mark.parametrize("topology", ["2xx4", "0x4", "2x5000", "axb", "-2x4"])
+def test_what_is_no_topology_is_refused_with_the_reason(topology: str) -> None:
+    labels = {"cloud.google.com/gke-tpu-accelerator": "tpu-v5", "cloud.google.com/gke-tpu-topology": topology}
+    found = classify({"google.com/tpu": 4}, labels, ())
+    assert found.flavor is None
+    assert "is no topology" in found.why_not
+
+
+@pytest.mark.parametrize("resource", ["cpu", GPU])
+def test_a_catalog_entry_without_a_selector_names_no_nodes_that_discovery_names(resource: str) -> None:
+    labels = {"nvidia.com/gpu.product": "NVIDIA-L4"}
+    found = classify({resource: 8000}, labels, (Flavor("mine", resource, price_per_hour=2.0),))
+    assert found.flavor is not None
+    assert found.flavor.name == {"cpu": "cpu", GPU: "nvidia-l4"}[resource]
+
+
+@pytest.mark.parametrize(
+    ("operator", "value", "fits"),
+    [("Gt", "81", True), ("Gt", "80", False), ("Lt", "79", True), ("Lt", "80", False), ("Gt", "many", False)],
+)
+def test_bounds_of_a_requirement_are_strict_and_of_whole_numbers(operator: str, value: str, fits: bool) -> None:
+    assert Requirement("memory", operator, ("80",)).matches({"memory": value}) is fits
+
+
 def test_the_catalog_names_adds_and_overrides() -> None:
     h100 = Flavor("h100", GPU, (("nvidia.com/gpu.product", "NVIDIA-H100-80GB-HBM3"),), price_per_hour=2.5)
     fpga = Flavor("u250", "xilinx.com/fpga")
@@ -157,6 +181,14 @@ def test_the_main_containers_last_end_is_read() -> None:
         5,
     )
     assert (facts.deployment, facts.holds, facts.pod.requests[GPU]) == ("a-job", "n", 2)
+
+
+@pytest.mark.parametrize(("status", "told"), [("False", "0/1 nodes are available"), ("True", ""), ("Unknown", "")])
+def test_what_the_scheduler_says_counts_while_it_finds_no_node(status: str, told: str) -> None:
+    scheduled = {"type": "PodScheduled", "status": status, "message": "0/1 nodes are available"}
+    facts = pod_facts(raw_pod(phase="Pending", conditions=[scheduled]))
+    assert facts is not None
+    assert facts.pod.unschedulable == told
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,7 @@ def test_annotations_of_a_referenced_template_stay() -> None:
     ("theirs", "terms"),
     [
         ({}, [{"matchExpressions": [{"key": "memory", "operator": "Gt", "values": ["79"]}]}]),
+        ({"nodeSelectorTerms": []}, [{"matchExpressions": [{"key": "memory", "operator": "Gt", "values": ["79"]}]}]),
         (
             {"nodeSelectorTerms": [{"matchExpressions": [{"key": "a", "operator": "Exists"}]}, {"matchFields": []}]},
             [
@@ -125,7 +126,7 @@ def test_annotations_of_a_referenced_template_stay() -> None:
             ],
         ),
     ],
-    ids=["none of its own", "each alternative"],
+    ids=["none of its own", "an empty list of its own", "each alternative"],
 )
 def test_requirements_are_added_to_every_alternative(theirs: Any, terms: Any) -> None:
     affinity = {

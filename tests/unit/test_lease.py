@@ -117,3 +117,32 @@ async def test_a_deleted_lease_is_made_again_at_once(server: Server, clock: Cloc
 
     assert await election.tick()
     assert server.holder() == "a"
+
+
+async def test_a_leader_that_ends_gives_the_lease_up_and_nobody_else_does(server: Server, clock: Clock) -> None:
+    one, other = candidate(server, clock, "one"), candidate(server, clock, "other")
+    assert await one.tick()
+    assert not await other.tick()
+    await other.release()
+    assert (server.holder(), one.leads()) == ("one", True)
+    await one.release()
+    assert (server.holder(), one.leads()) == ("", False)
+    assert await other.tick(), "at once"
+
+
+async def test_a_lease_that_two_write_at_a_time_has_one_leader(server: Server, clock: Clock) -> None:
+    one, other = candidate(server, clock, "one"), candidate(server, clock, "other")
+    assert await one.tick()
+    await one.release()
+    read = server.lease
+    assert await other.tick()
+
+    class Stale(Server):
+        """Its cache is a moment old."""
+
+        async def request(self, method: str, *rest: Any, **more: Any) -> Any:
+            return read if method == "GET" else await server.request(method, *rest, **more)
+
+    late = Election(Stale(), "system", "apportion", "late", 6.0, clock)
+    assert not await late.tick()
+    assert (server.holder(), late.leads()) == ("other", False)

@@ -63,6 +63,16 @@ def test_a_running_lender_grows_although_the_borrower_would_make_more_of_it() ->
     assert target(decision, "borrower").replicas == 8
 
 
+def test_a_running_lender_takes_back_no_more_than_its_nominal_quota() -> None:
+    """What the borrower has of a third queue's quota is not the owner's to take."""
+    queues = (LAB[0], queue("heavy", quota(4), cohort="lab", weight=100.0), queue("third", quota(4), cohort="lab"))
+    borrower = running(job("borrower", 2, 16, queue_name="heavy"), {"h100-0": 8, "h100-1": 4})
+    owner = running(job("owner", 2, 16, queue_name="mine"), {"h100-1": 4})
+    decision = decided(borrower, owner, queues=queues)
+    assert target(decision, "owner").replicas == 8
+    assert target(decision, "borrower").replicas == 8
+
+
 def test_nobody_is_held_back_for_growth_that_is_worth_nothing() -> None:
     owner = running(job("owner", 2, 8, queue_name="mine", curve=Points(((2, 1.0), (8, 1.0)))), {"h100-1": 2})
     decision = decided(heavy(), owner, queues=UNEVEN)
