@@ -161,6 +161,7 @@ NAMES = [f"job-{number:03}" for number in range(100)]
 
 @pytest.mark.parametrize(("told", "counts", "decided", "lists"), [
     (80, True, 100, 1),  # fewer than nine of ten: read at once
+    (10, True, 100, 1),
     (9, True, 9, 0),  # people, not a machine: nobody asks
     (80, False, 80, 0),
 ])  # fmt: skip
