@@ -73,6 +73,23 @@ def test_a_running_lender_takes_back_no_more_than_its_nominal_quota() -> None:
     assert target(decision, "borrower").replicas == 8
 
 
+def test_all_running_jobs_of_a_lender_grow_into_its_nominal_quota() -> None:
+    owners = [running(job(name, 2, 4, queue_name="mine"), {"h100-1": 2}) for name in ("one", "two")]
+    borrower = running(job("borrower", 2, 16, queue_name="heavy"), {"h100-0": 8, "h100-1": 4})
+    decision = decided(borrower, *owners, queues=UNEVEN)
+    assert [target(decision, name).replicas for name in ("one", "two", "borrower")] == [4, 4, 8]
+
+
+def test_growth_into_quota_that_nobody_borrows_pays_for_its_restart() -> None:
+    """A moment after its start; with a borrower about it would grow at once, as its quota is not others' to keep."""
+    young = running(
+        job("young", 2, 8, queue_name="mine", created=NOW - 30, restart_seconds=600.0), {"h100-0": 2}, since=NOW - 30
+    )
+    assert target(decided(young, queues=LAB), "young").replicas == 2
+    borrower = running(job("borrower", 2, 16, queue_name="heavy"), {"h100-0": 6, "h100-1": 8})
+    assert target(decided(young, borrower, queues=UNEVEN), "young").replicas == 8
+
+
 def test_nobody_is_held_back_for_growth_that_is_worth_nothing() -> None:
     owner = running(job("owner", 2, 8, queue_name="mine", curve=Points(((2, 1.0), (8, 1.0)))), {"h100-1": 2})
     decision = decided(heavy(), owner, queues=UNEVEN)
@@ -111,6 +128,23 @@ def test_several_borrowers_give_in_proportion_to_what_they_borrowed() -> None:
     assert target(decision, "claim").replicas == 8
     assert target(decision, "big").replicas == 10
     assert target(decision, "small").replicas == 6
+
+
+@pytest.mark.parametrize(("on", "big", "small"), [((8, 8, 8), 7, 5), ((8, 8, 4), 4, 4)], ids=["8 free", "4 free"])
+def test_what_is_free_goes_to_an_owner_before_anything_is_taken_back(on: tuple[int, ...], big: int, small: int) -> None:
+    queues = (
+        queue("a", quota(4), cohort="lab"),
+        queue("b", quota(4), cohort="lab"),
+        queue("o", quota(16), cohort="lab"),
+    )
+    jobs = (
+        running(job("big", 1, 10, queue_name="a"), {"h100-0": 8, "h100-1": 2}),
+        running(job("small", 1, 6, queue_name="b"), {"h100-1": 6}),
+        job("claim", 12, 12, queue_name="o"),
+    )
+    there = tuple(node(f"h100-{at}", room) for at, room in enumerate(on))
+    decision = decide(snapshot(*jobs, on=there, queues=queues), Policy())
+    assert [target(decision, name).replicas for name in ("claim", "big", "small")] == [12, big, small]
 
 
 def test_a_non_preemptible_job_never_borrows() -> None:

@@ -12,6 +12,7 @@ from apportion.model.selection import NodeChoice, Taint, Toleration
 from apportion.model.snapshot import Snapshot
 from apportion.planner import decide
 from apportion.planner.entitled import entitled
+from apportion.planner.flight import Flight, Kind
 from apportion.planner.waves import blocked_moves, in_waves
 from builders import GPU, job, node, nodes, queue, quota, running, snapshot
 
@@ -37,6 +38,12 @@ def test_shrinks_come_first_and_a_grow_waits_for_their_room() -> None:
     world = snapshot(running(job("a", 1, 8), {"h100-0": 8}), job("b", 4, 4), on=nodes(1))
     assert wave(world, "a", a=4, b=4) == 0
     assert wave(world, "b", a=4, b=4) == 1
+
+
+def test_pods_that_may_go_nowhere_are_never_safe() -> None:
+    kind = Kind(((GPU, 1),), frozenset())
+    assert not Flight({"n": {GPU: 8}}).safe_with(kind, 1)
+    assert Flight({"n": {GPU: 8}}).safe_with(Kind(kind.shape, frozenset({"n"})), 8)
 
 
 def test_terminating_pods_still_hold_their_room() -> None:
