@@ -7,13 +7,14 @@ FROM python:3.11-slim AS builder
 WORKDIR /src
 RUN python -m venv /opt/apportion
 COPY pyproject.toml requirements-dev.txt ./
-# The tested versions, as far as the product itself needs them; the layer lasts until one of these files changes.
+# The tested versions, as far as the product itself needs them, and what builds it; the layer lasts until one of these
+# files changes.
 RUN /opt/apportion/bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > direct.txt \
  && grep -v '^-e' requirements-dev.txt > pins.txt \
- && /opt/apportion/bin/pip install --no-cache-dir --disable-pip-version-check -r direct.txt -c pins.txt
+ && /opt/apportion/bin/pip install --no-cache-dir --disable-pip-version-check -r direct.txt -c pins.txt setuptools==80.9.0
 COPY README.md LICENSE ./
 COPY operator operator
-RUN /opt/apportion/bin/pip wheel --no-cache-dir --disable-pip-version-check --no-deps --wheel-dir /wheels . \
+RUN /opt/apportion/bin/pip wheel --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir /wheels . \
  && /opt/apportion/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps /wheels/*.whl \
  && /opt/apportion/bin/pip uninstall --yes --disable-pip-version-check setuptools pip
 
