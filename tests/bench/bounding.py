@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 from scipy.optimize import linprog
 from scipy.sparse import csr_array
 
-from apportion.model.eligibility import accepts, request_on
+from apportion.model.eligibility import accepts
 from apportion.model.snapshot import Snapshot
 from apportion.simulator import Arrival
+from apportion.simulator.account import rooms
 
 FINE, STRETCH = 120, 1.1  # intervals while jobs come, and how much longer than the one before each is after that
 
@@ -48,12 +49,7 @@ Room = Mapping[str, int]
 
 
 def room_of(cluster: Snapshot) -> dict[str, int]:
-    flavors = {flavor.name: flavor for flavor in cluster.flavors}
-    room: dict[str, int] = {}
-    for node in cluster.nodes:
-        if node.flavor is not None:
-            room[node.flavor] = room.get(node.flavor, 0) + request_on(node.allocatable, flavors[node.flavor])
-    return room
+    return {flavor: whole for flavor, (whole, _) in rooms(cluster).items()}
 
 
 def works(arrivals: Iterable[Arrival], cluster: Snapshot) -> list[Work]:

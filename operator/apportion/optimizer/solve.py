@@ -79,6 +79,7 @@ class Round:
     def __init__(self, snapshot: Snapshot, policy: Policy) -> None:
         snapshot, _ = capped(snapshot, policy)
         self.snapshot, self.policy = snapshot, policy
+        self.gap = max(0.0, policy.solver.gap)
         candidates = [job for job in snapshot.jobs if terms_of(snapshot, job).candidate]
         self.choices = [job for job in candidates if not terms_of(snapshot, job).pinned]
         self.solvers = Solvers(policy.solver)
@@ -99,7 +100,7 @@ class Round:
         large ones only one where a higher class would wait. Nothing more is tried once nothing better is left to be
         found by more than the gap that is good enough: in a steady cluster that is so at once.
         """
-        effort = Effort(max(0.0, self.policy.solver.gap), self.snapshot.prices)
+        effort = Effort(self.gap, self.snapshot.prices)
         if not self.found.stays:
             only = self.attempted(self.found, self.limits, effort)
             return self.plan_of(only, only.bound)
@@ -137,15 +138,14 @@ class Round:
         """Nothing better is left to be found by more than the gap that is good enough, wherever pods are."""
         if self._levels or not loose.proved or not loose.problem.keeps_to(attempt.assignment.x):
             return False
-        target = Target(max(0.0, self.policy.solver.gap), admission_constant(attempt.problem))
-        return target.reached(attempt.best.value if attempt.whole_placed else attempt.value, loose.bound)
+        value = attempt.best.value if attempt.whole_placed else attempt.value
+        return self._target(attempt.problem).reached(value, loose.bound)
 
     def _good_enough(self, attempt: Attempt) -> bool:
         """The same of a large program, by prices alone, where everybody has what was promised and a minimum."""
-        target = Target(max(0.0, self.policy.solver.gap), admission_constant(attempt.problem))
         if self._levels or not attempt.finished or not attempt.contents_all:
             return False
-        return target.reached(attempt.best.value, self.bound(attempt))
+        return self._target(attempt.problem).reached(attempt.best.value, self.bound(attempt))
 
     def from_here(self, done: Attempt) -> Iterator[Attempt]:
         """Counted from where this leaves pods: first to find who stays where, then with that settled.
@@ -161,8 +161,8 @@ class Round:
             done = following
 
     def _cut_short(self, attempt: Attempt) -> bool:
-        target = Target(max(0.0, self.policy.solver.gap), admission_constant(attempt.problem))
-        return self.solvers.left <= 0 and not target.near(attempt.best.value, attempt.best.bound)
+        near = self._target(attempt.problem).near(attempt.best.value, attempt.best.bound)
+        return self.solvers.left <= 0 and not near
 
     def filled(self, attempt: Attempt) -> Attempt:
         """The attempt with what idles given away: no time is left for anything better."""
@@ -178,7 +178,7 @@ class Round:
             if rough:
                 found = replace(found, allowed=self.found.allowed)
             rows = limits(self.snapshot, found, self.ground.cells)
-            effort = Effort(max(0.0, self.policy.solver.gap), attempt.prices, rough)
+            effort = Effort(self.gap, attempt.prices, rough)
             self._counted[kept, rough] = self.attempted(found, rows, effort)
         return self._counted[kept, rough]
 
@@ -255,8 +255,10 @@ class Round:
         if len(self.found.columns) > MOST_TO_TRY_OFTEN:
             bound = problem.bound(smoothed_prices(problem, start))
             return bound if start is None else min(bound, problem.bound(start))
-        target = Target(max(0.0, self.policy.solver.gap), admission_constant(problem), start)
-        return priced(problem, attempt.assignment.x, self.solvers, target).bound
+        return priced(problem, attempt.assignment.x, self.solvers, self._target(problem, start)).bound
+
+    def _target(self, problem: Problem, prices: Floats | None = None) -> Target:
+        return Target(self.gap, admission_constant(problem), prices)
 
     def _anywhere(self, attempt: Attempt, staged: bool = True) -> Problem:
         """Its program as if all pods could move; without what the stages reached where the attempt does not."""
