@@ -159,6 +159,12 @@ async def first_decided(allocator: Allocator, monkeypatch: pytest.MonkeyPatch) -
 NAMES = [f"job-{number:03}" for number in range(100)]
 
 
+async def test_jobs_are_counted_without_reading_them() -> None:
+    api = Ahead(NAMES)
+    assert (await api.count(JOB), api.lists) == (100, 0)
+    assert await Ahead(NAMES[:1]).count(JOB) == 1
+
+
 @pytest.mark.parametrize(("told", "counts", "decided", "lists"), [
     (80, True, 100, 1),  # fewer than nine of ten: read at once
     (10, True, 100, 1),

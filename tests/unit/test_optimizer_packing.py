@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from apportion.model.curves import Usl
-from apportion.model.jobs import JobKey, Pod
+from apportion.model.jobs import Job, JobKey, Pod
 from apportion.model.plan import Allocation, Status
 from apportion.model.policy import Policy, SolverLimits
 from apportion.model.queues import Queue, Quota
 from apportion.model.snapshot import Ceiling, Snapshot, Terms
 from apportion.optimizer import place, solve, survivors, violations
-from apportion.optimizer.attempts import admission_constant
+from apportion.optimizer.attempts import Attempt, admission_constant
 from apportion.optimizer.greedy import rounded
 from apportion.optimizer.limits import limits
 from apportion.optimizer.options import Floats, Ints, stood
@@ -277,6 +277,35 @@ def test_what_time_cuts_short_does_not_count() -> None:
     # Only that: what is begun without time has no relaxation to go by.
     assert [one.value >= first.value for one in done] == [True]
     assert done[0].assignment.resolved
+
+
+def test_what_time_cuts_short_on_its_way_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    ragged = instance(SIZES[1], 0, running=True)
+    late = Round(ragged, Policy())
+    first = late.attempted(late.found, late.limits, Effort(0.001, {}, rough=True))
+    counted_from = late.counted_from
+
+    def slow(done: Attempt, rough: bool) -> Attempt:
+        late.solvers.started -= Policy().solver.time_limit_seconds
+        return counted_from(done, rough)
+
+    monkeypatch.setattr(late, "counted_from", slow)
+    assert [one.value >= first.value for one in late.from_here(first)] == [True]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "content"),
+    [
+        ([running(job("a", 4, 4), {"n": 4}), job("b", 1, 4)], True),
+        ([running(job("a", 8, 8), {"n": 8}), job("b", 1, 4)], False),
+        ([running(job("a", 2, 8), {"n": 6, "gone": 2}), running(job("b", 2, 2), {"n": 2})], False),
+    ],
+    ids=["all run", "one waits", "one loses what it was promised"],
+)
+def test_a_first_try_is_enough_where_nobody_waits_and_every_promise_is_kept(jobs: list[Job], content: bool) -> None:
+    promises = {one.key.name: Terms(keeps=len(one.pods)) for one in jobs}
+    round_ = Round(under(snapshot([node("n", 8)], jobs), **promises), EXACT)
+    assert round_.attempted(round_.found, round_.limits, Effort(0.0, {})).contents_all is content
 
 
 def test_a_rounded_relaxation_is_mended_by_a_small_integer_program() -> None:
