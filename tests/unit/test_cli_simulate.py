@@ -188,6 +188,11 @@ def test_commands_of_the_page_are_understood(line: str) -> None:
     assert command.make_context(name, words).command is command
 
 
+def test_every_parameter_of_the_generator_is_an_option_of_trace_with_its_default() -> None:
+    options = {option.name: option.default for option in cli.commands["trace"].params}
+    assert asdict(Mix()).items() <= options.items()
+
+
 def test_the_page_says_the_defaults_of_the_generator() -> None:
     for name, value in asdict(Mix()).items():
         row = next(row for row in PAGE.splitlines() if row.startswith("| `") and f"`{name}`" in row.split("|")[1])
