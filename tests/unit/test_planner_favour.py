@@ -44,8 +44,13 @@ def test_less_work_is_admitted_first() -> None:
     assert granted(older, sized("short", 1e5, low=8, created=NOW - 300)) == {"older": 0, "short": 8}
 
 
-def test_four_hours_of_waiting_outweigh_any_tale() -> None:
-    older = sized("older", 1e9, low=8, created=NOW - 4 * 3600)
+def test_of_equal_times_the_smaller_gang_goes_first() -> None:
+    found = favours(sized("gang", 1e6, low=8, each=8), sized("one", 1e6 * SCALES.at(1) / SCALES.at(8)))
+    assert found["one"] > 1 > found["gang"]
+
+
+def test_a_day_of_waiting_outweighs_any_tale() -> None:
+    older = sized("older", 1e9, low=8, created=NOW - 24 * 3600)
     assert granted(older, *(sized(f"tale-{number}", 1e-3, low=8, created=NOW) for number in range(2)))["older"] == 8
 
 

@@ -19,7 +19,7 @@ from apportion.planner.targets import carried, expected, is_known, work_left
 DOUBLINGS = 2
 MOST = 2.0**DOUBLINGS
 STEP = 4.0  # times the work is half the weight; coarse, as every change of a weight may cost somebody a restart
-PATIENCE_SECONDS = 4 * 3600.0  # who waited so long has the most: nobody waits for ever
+PATIENCE_SECONDS = 24 * 3600.0  # who waited so long has the most: nobody waits for ever
 
 
 def favoured(snapshot: Snapshot) -> Snapshot:
@@ -28,7 +28,9 @@ def favoured(snapshot: Snapshot) -> Snapshot:
     left: dict[str | None, dict[JobKey, int]] = {}
     for job in snapshot.jobs:
         if snapshot.terms[job.key].candidate and (seconds := seconds_left(job, flavors)) is not None:
-            left.setdefault(job.queue_name, {})[job.key] = round(math.log(seconds, STEP))
+            # In accelerator-seconds, what others cannot have meanwhile: a large gang holds up more of them.
+            held = math.log(seconds, STEP) + math.log(max(1, job.per_replica * job.minimum), STEP)
+            left.setdefault(job.queue_name, {})[job.key] = round(held)
     if not left:
         return snapshot
     # A whole number too: whoever comes or goes changes nothing between the others.
