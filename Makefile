@@ -31,8 +31,9 @@ types: setup
 layers: setup
 	$(BIN)/lint-imports
 
+# Three workers on two cores: those of the control planes wait for other processes most of the time.
 unit: setup
-	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report= tests
+	$(BIN)/python -m pytest -n 3 --dist worksteal --cov --cov-report= tests
 	$(BIN)/coverage report --fail-under=90
 
 test: lint types layers unit

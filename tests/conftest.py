@@ -42,10 +42,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip on the real control plane what is marked `long`, whose reason tells why that loses little.
 
-    Property tests run without the tracer of coverage, which doubles their time: others reach the same lines.
+    Property tests run without the tracer of coverage, which doubles their time, and so do those of the real control
+    plane: others reach the same lines.
     """
     for item in items:
-        if item.nodeid.startswith("tests/property/"):
+        if item.nodeid.startswith("tests/property/") or PLANE_TESTS.search(item.nodeid):
             item.add_marker(pytest.mark.no_cover)
     if config.getoption("all_on_real"):
         return
