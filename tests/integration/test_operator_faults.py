@@ -30,20 +30,31 @@ class Killer:
         self.operator, self.nth, self.after = operator, nth, after
         self.count = 0
         self.done = False
+        self._armed = True
+        # The wire has a thread of its own, and a kill takes a while.
+        self._lock = threading.Lock()
 
     async def before(self, request: web.BaseRequest) -> None:
-        if is_step(request) and not self.done:
-            self.count += 1
-            if self.count == self.nth and not self.after:
-                self._kill()
-                raise ConnectionResetError
+        with self._lock:
+            if is_step(request) and self._armed:
+                self.count += 1
+                if self.count == self.nth and not self.after:
+                    self._kill()
+                    raise ConnectionResetError
 
     async def passed(self, request: web.BaseRequest) -> None:
-        if is_step(request) and not self.done and self.count >= self.nth and self.after:
-            self._kill()
+        with self._lock:
+            if is_step(request) and self._armed and self.count >= self.nth and self.after:
+                self._kill()
+
+    def disarm(self) -> None:
+        """From here on `done` stays as it is: a kill that has begun is waited for, and none begins."""
+        with self._lock:
+            self._armed = False
 
     def _kill(self) -> None:
         self.operator.kill()
+        self._armed = False
         # Not before it is dead: whoever sees this starts the next.
         self.done = True
 
@@ -88,6 +99,7 @@ async def test_kill_9_at_each_write_of_a_round_in_turn(own_cluster: Cluster) -> 
                 return killer.done or await sized(cluster)
 
             await until(over, f"write {nth}, or the last step", told=operator.log)
+            killer.disarm()
             cluster.plane.wire.before = cluster.plane.wire.after = None
             if killer.done:
                 operator.restart()
