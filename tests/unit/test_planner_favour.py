@@ -49,6 +49,11 @@ def test_of_equal_times_the_smaller_gang_goes_first() -> None:
     assert found["one"] > 1 > found["gang"]
 
 
+def test_replicas_without_accelerators_count_as_one() -> None:
+    found = favours(sized("none", 1e5, each=0), sized("other", 1e7))
+    assert found["none"] > found["other"]
+
+
 def test_a_day_of_waiting_outweighs_any_tale() -> None:
     older = sized("older", 1e9, low=8, created=NOW - 24 * 3600)
     assert granted(older, *(sized(f"tale-{number}", 1e-3, low=8, created=NOW) for number in range(2)))["older"] == 8
@@ -87,7 +92,7 @@ def test_no_tale_brings_more_than_the_most() -> None:
 
 
 def test_the_shortest_and_the_longest_tale_there_can_be() -> None:
-    assert favours(sized("nothing", 1e-300), sized("all", 1e300)) == {"nothing": MOST, "all": 1 / MOST}
+    assert favours(sized("nothing", 1e-300), sized("all", 1e300, each=10**11)) == {"nothing": MOST, "all": 1 / MOST}
 
 
 def test_a_little_progress_is_no_other_program() -> None:

@@ -216,6 +216,11 @@ class Job:
         return self.steps[-1] if self.steps else 0
 
     @property
+    def minimum_accelerators(self) -> int:
+        """What it cannot run without; 0 without steps."""
+        return self.minimum * self.per_replica
+
+    @property
     def admission(self) -> Admission | None:
         return self.memory.admission
 

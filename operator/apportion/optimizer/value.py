@@ -96,7 +96,7 @@ def costs(flavors: Iterable[Flavor]) -> tuple[dict[str, float], list[str]]:
 
 def admission_worth(job: Job, now: float, objective: Objective) -> float:
     """B: favour * worth * (accelerators of the minimum)^theta; without a grant it rises linearly to twice that."""
-    size = float(max(1, job.per_replica * job.minimum))
+    size = float(max(1, job.minimum_accelerators))
     base: float = job.favour * objective.admission_worth * size**objective.size_exponent
     if current_grant(job).replicas:
         return base

@@ -136,7 +136,7 @@ def yielding(snapshot: Snapshot, terms: Mapping[JobKey, Terms]) -> frozenset[Job
             if not lower:
                 continue
             free = _free(snapshot) if free is None else free
-            need = job.minimum * job.per_replica
+            need = job.minimum_accelerators
             surplus = sum((current_grant(one).replicas - one.minimum) * one.per_replica for one in lower)
             if free.get(flavor.name, 0) < need <= free.get(flavor.name, 0) + surplus:
                 found.update(one.key for one in lower)

@@ -44,7 +44,7 @@ def clearings(snapshot: Snapshot, policy: Policy, targets: Mapping[JobKey, Grant
             if kind is None or not accepts(gang, flavor) or not floors.allows({gang.key: grant}):
                 continue
             here = sum(request_on(free[name], flavor) for name in kind.nodes)
-            if here < gang.minimum * gang.per_replica:
+            if here < gang.minimum_accelerators:
                 continue
             alike = (_shape(gang), kind)
             if alike not in searched:

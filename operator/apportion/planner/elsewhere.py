@@ -21,7 +21,7 @@ def _why_not(snapshot: Snapshot, decision: Decision, job: Job, flavor: Flavor) -
     if not eligible(job, flavor, snapshot.nodes):
         return f"{flavor.name}: none of its nodes takes the pod now (labels, taints, readiness)"
     free = next((row.free for row in decision.capacity if row.flavor == flavor.name), 0)
-    need = job.minimum * job.per_replica
+    need = job.minimum_accelerators
     relative = speed(job, flavor)
     if free < need:
         return f"{flavor.name}: {free} are free, the minimum needs {need} (relative speed {relative:g})"

@@ -168,7 +168,7 @@ class Reasons:
         quota = queue.quota(flavor.name)
         if quota is None:
             return f"queue {queue.name} lists no quota for {flavor.name}"
-        need = job.minimum * job.per_replica
+        need = job.minimum_accelerators
         most = self._most(queue, flavor.name) if job.preemptible else quota.nominal
         if need <= most:
             return None
@@ -220,7 +220,7 @@ class Reasons:
         if not open_:
             names = ", ".join(flavor.name for flavor in possible)
             return Block("BackingOff", f"its pods could not be placed on {names}; tried again after the back-off")
-        need = job.minimum * job.per_replica
+        need = job.minimum_accelerators
         said: list[str] = []
         reason = "NoCapacity"
         if (kept := self._kept_by_churn(job, open_, need)) is not None:

@@ -29,7 +29,7 @@ def favoured(snapshot: Snapshot) -> Snapshot:
     for job in snapshot.jobs:
         if snapshot.terms[job.key].candidate and (seconds := seconds_left(job, flavors)) is not None:
             # In accelerator-seconds, what others cannot have meanwhile: a large gang holds up more of them.
-            held = math.log(seconds, STEP) + math.log(max(1, job.per_replica * job.minimum), STEP)
+            held = math.log(seconds, STEP) + math.log(max(1, job.minimum_accelerators), STEP)
             left.setdefault(job.queue_name, {})[job.key] = round(held)
     if not left:
         return snapshot

@@ -70,7 +70,7 @@ class Ledger:
 
     def within_nominal(self, job: Job, queue: str, flavor: Flavor) -> bool:
         known = self.queues.get(queue)
-        need = job.minimum * job.per_replica
+        need = job.minimum_accelerators
         return known is not None and self.used[queue, flavor.name] + need <= nominal(known, flavor.name)
 
     def borrowed(self, queue: Queue, flavor: str) -> int:

@@ -23,7 +23,7 @@ class Spending:
     def never(self, job: Job, flavor: Flavor) -> Block | None:
         """Why the job's minimum would be too much even if nothing else ran; None: it would not."""
         for cap, _ in self._used:
-            need = _counted(cap, job, flavor, job.minimum * job.per_replica)
+            need = _counted(cap, job, flavor, job.minimum_accelerators)
             if need > cap.limit + ROUNDING * max(1.0, cap.limit):
                 return Block(REASONS[cap.kind], f"{_asked(cap, job, flavor, need)}; {_limit(cap)}")
         return None
@@ -54,7 +54,7 @@ def _counted(cap: Cap, job: Job, flavor: Flavor, accelerators: int) -> float:
 
 
 def _asked(cap: Cap, job: Job, flavor: Flavor, need: float) -> str:
-    return f"needs {job.minimum * job.per_replica} {flavor.name}, which is {_amount(cap, need)}"
+    return f"needs {job.minimum_accelerators} {flavor.name}, which is {_amount(cap, need)}"
 
 
 def _limit(cap: Cap) -> str:

@@ -27,7 +27,7 @@ class _Claim:
 
     @property
     def accelerators(self) -> int:
-        return self.job.minimum * self.job.per_replica
+        return self.job.minimum_accelerators
 
     @property
     def mine(self) -> dict[JobKey, Grant]:
@@ -140,7 +140,7 @@ class _Taking:
         """Accelerators that the largest minimum asks for, of all in the queue who wait and were promised nothing."""
         if (queue, flavor.name) not in self._wishes:
             waiting = (job for job in self._seniors if job.queue_name == queue and accepts(job, flavor))
-            self._wishes[queue, flavor.name] = sorted((job.minimum * job.per_replica, job.key) for job in waiting)
+            self._wishes[queue, flavor.name] = sorted((job.minimum_accelerators, job.key) for job in waiting)
         wishes = self._wishes[queue, flavor.name]
         while wishes and wishes[-1][1] in self.ledger.promised:
             wishes.pop()
@@ -167,7 +167,7 @@ class _Taking:
                     break
                 if job.preemptible:
                     standing.append(job)
-                    left -= job.minimum * job.per_replica
+                    left -= job.minimum_accelerators
         return sorted(standing, key=lambda job: (job.priority, -job.waiting_since, job.key))
 
     def _fewest(
