@@ -9,6 +9,7 @@ import socket
 from pathlib import Path
 
 from apportion.api.crds import crd_documents
+from fault_proxy import Fault
 from integration.cluster import Cluster, operating
 from integration.operator_process import Operator, is_ready, leads, unready
 from integration.waiting import until
@@ -103,6 +104,18 @@ async def test_a_missing_kubeconfig_is_named_and_used_when_it_comes(own_cluster:
         await is_ready(operator)
     finally:
         operator.stop()
+
+
+async def test_a_replica_is_ready_when_everything_is_watched_not_before(own_cluster: Cluster) -> None:
+    """What a watch would have told of the first jobs would stand behind all objects that there are."""
+    wire = own_cluster.plane.wire
+    own_cluster.plane.do(lambda: wire.rules.append(Fault(method="GET", path="/pods.*watch=true", status=503)))
+    async with operating(own_cluster, ready=False) as operator:
+        await unready(operator, "pods are not watched", "503")
+
+        own_cluster.plane.do(wire.rules.clear)
+
+        await is_ready(operator)
 
 
 async def test_an_outage_keeps_what_runs_is_told_and_work_goes_on_afterwards(own_cluster: Cluster) -> None:

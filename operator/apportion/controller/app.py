@@ -11,11 +11,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 from apportion.config import Settings
+from apportion.controller import garbage
 from apportion.controller.allocator import Allocator
 from apportion.controller.observer import Observer
 from apportion.controller.probes import Probes
 from apportion.controller.recorder import Recorder
 from apportion.controller.rehearsal import rehearse
+from apportion.controller.sight import Sight
 from apportion.controller.watches import watch
 from apportion.kube import kinds
 from apportion.kube.client import Api, NoConfiguration, Refused, Unreachable, connect
@@ -98,6 +100,7 @@ class Operator:
                     tasks.create_task(self._again("observer", observer.run))
                     tasks.create_task(self._again("shadows", self.allocator.shadows.run))
                     tasks.create_task(self._heartbeat())
+                    tasks.create_task(self._begin(self.allocator.sight))
                     if self.election is not None:
                         tasks.create_task(self._again("election", self._elections))
             finally:
@@ -172,6 +175,11 @@ class Operator:
         assert self.allocator is not None
         await watch(api, self.allocator.take, self.allocator.precedence, self.allocator.sight)
 
+    async def _begin(self, sight: Sight) -> None:
+        """Watches begin with all objects there are: the most of what is kept is known by then."""
+        await sight.whole.wait()
+        garbage.set_aside()
+
     async def _audits(self) -> None:
         """LISTs of what a watch may have missed, soon; of what is not watched; and seldom of everything."""
         assert self.allocator is not None
@@ -181,6 +189,7 @@ class Operator:
             await asyncio.sleep(MISSED_SECONDS)
             if now() >= whole_at:
                 await self.allocator.audit()
+                garbage.set_aside()
                 next_at, whole_at = now() + self.settings.audit_seconds, now() + WHOLE_AUDIT_SECONDS
             elif now() >= next_at:
                 await self.allocator.audit(sight.unsure())
@@ -238,7 +247,7 @@ class Operator:
         said = [
             f"{kind} are not watched for {seconds:.0f} s: {sight.why(kind) or 'no answer'}"
             for kind, seconds in sight.unwatched().items()
-            if seconds > self.settings.audit_seconds
+            if seconds > self.settings.audit_seconds or not sight.whole.is_set()
         ]
         if sight.age() > self.settings.stale_seconds:
             said.append(f"nothing is known of the last {sight.age():.0f} s, and nothing is decided")
@@ -248,6 +257,7 @@ class Operator:
 def run(settings: Settings) -> None:
     """Run one replica until SIGTERM or SIGINT."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    garbage.collect_seldom()
     asyncio.run(_main(settings))
 
 

@@ -5,6 +5,7 @@ watch of it until the next request for it is made, or until kopf ends. A connect
 found after the `inactivity_timeout` of watches.py, since the API server sends a bookmark every minute.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ class Sight:
 
     namespaces: Collection[str] = ()
     monotonic: Callable[[], float] = time.monotonic
+    whole: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    """Set when everything was watched at the same time, for the first time."""
     _kinds: dict[str, Kind] = field(init=False)
     _lost: dict[str, float] = field(init=False)
     _why: dict[str, str] = field(default_factory=dict, init=False)
@@ -50,6 +53,8 @@ class Sight:
         elif watching:
             self._lost.pop(path, None)
             self._why.pop(path, None)
+            if not self._lost:
+                self.whole.set()
             # What vanished before a LIST of kopf's it does not tell, after a 410 for example: we look ourselves.
             if path in self._listing:
                 self._listing.discard(path)
