@@ -16,20 +16,20 @@ class Clock:
         return self.now
 
 
-def marked(times: list[float], cost: float = 0.0) -> tuple[Debounce, Clock]:
-    """Changes at these times; the clock stands at the last of them."""
+def marked(times: list[float], cost: float = 0.0, arrivals: int = 0) -> tuple[Debounce, Clock]:
+    """Changes at these times, the first of which are arrivals of jobs; the clock stands at the last of them."""
     clock = Clock()
     debounce = Debounce(0.15, 1.0, clock)
     for _ in range(2):
         debounce.took(cost)
-    for time in times:
+    for number, time in enumerate(times):
         clock.now = 100.0 + time
-        debounce.mark()
+        debounce.mark(arrival=number < arrivals)
     return debounce, clock
 
 
-def due_in(times: list[float], cost: float = 0.0) -> float:
-    wait = marked(times, cost)[0].due_in()
+def due_in(times: list[float], cost: float = 0.0, arrivals: int = 0) -> float:
+    wait = marked(times, cost, arrivals)[0].due_in()
     assert wait is not None
     return round(wait, 6)
 
@@ -45,13 +45,29 @@ def test_the_end_of_a_burst_is_seen_sooner() -> None:
 
 def test_a_burst_with_gaps_is_waited_for_as_its_longest_gap_says() -> None:
     times = [0.001 * at for at in range(50)]
-    assert due_in([*times, 0.069]) == 0.06
+    assert due_in([*times, 0.089]) == 0.08
     assert due_in([*times, 0.149]) == 0.15
 
 
 def test_changes_without_end_do_not_put_a_round_off_for_more_than_the_longest_time() -> None:
     assert due_in([0.1 * at for at in range(10)]) == 0.1
     assert due_in([0.1 * at for at in range(11)]) == 0.0
+
+
+def test_while_jobs_arrive_a_round_waits_for_the_last_of_them_but_not_for_ever() -> None:
+    until = {seconds: [0.01 * at for at in range(100 * seconds + 1)] for seconds in (2, 5)}
+    assert due_in(until[2], arrivals=201) == 0.03
+    assert due_in(until[5], arrivals=501) == 0.0
+
+
+def test_changes_that_go_on_after_the_last_arrival_put_a_round_off_no_longer() -> None:
+    times = [0.01 * at for at in range(201)]
+    assert due_in(times, arrivals=191) == 0.03
+    assert due_in(times, arrivals=186) == 0.0
+
+
+def test_where_few_jobs_arrive_the_usual_longest_time_holds() -> None:
+    assert due_in([0.1 * at for at in range(15)], arrivals=9) == 0.0
 
 
 def test_where_deciding_is_long_rounds_wait_for_as_long_a_silence() -> None:

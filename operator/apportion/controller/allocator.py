@@ -72,8 +72,10 @@ class Allocator:
 
     def take(self, kind: Kind, raw: Any, deleted: bool = False) -> None:
         """An event of a watch."""
+        jobs = self.cluster.entries[kinds.JOB.name]
+        before = len(jobs)
         if self.cluster.apply(kind, raw, deleted):
-            self.dirty.mark()
+            self.dirty.mark(arrival=len(jobs) > before)
 
     def wrote(self, kind: Kind, reply: Any) -> None:
         """The reply to a write of ours: known at once, and no reason for another round.
