@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from apportion.model.policy import Stability
 from bench import clustered, deciding, living, optimizing, scheduling, simulation, stability, tuning
 
 PACKAGES = ("apportion", "highspy", "PuLP", "numpy", "scipy", "kopf", "kubernetes", "aiohttp", "pydantic")
@@ -135,8 +136,11 @@ def scheduling_(worlds: int, first_seed: int) -> None:
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--rounds", default=1000, show_default=True, help="Of the steady load, after convergence.")
 @click.option("--jobs", default=160, show_default=True, help="Of the day.")
+@click.option("--nodes", default=4, show_default=True, help="Of the day, of each of two flavors.")
+@click.option("--change-margin", default=Stability.change_margin, show_default=True, help="Of the day.")
+@click.option("--fewest-moves-within", default=Stability.fewest_moves_within, show_default=True, help="Of the day.")
 @click.option("--part", type=click.Choice(("steady", "wave", "day", "all")), default="all", show_default=True)
-def stability_(seeds: int, rounds: int, jobs: int, part: str) -> None:
+def stability_(seeds: int, rounds: int, part: str, jobs: int, nodes: int, **changes: float) -> None:
     """How seldom jobs are resized, in the simulator. Not one of the parts that run without a name."""
     if part in ("steady", "all"):
         header = (
@@ -159,8 +163,10 @@ def stability_(seeds: int, rounds: int, jobs: int, part: str) -> None:
             "SEED", "RESTARTS A JOB", "LOST TO RESTARTS", "NORMALISED RATE", "WITH FREE RESTARTS", "SHARE",
             "MEAN JCT", "WITH FREE RESTARTS", "FREE RESTARTS A JOB", "DECISIONS/S",
         )  # fmt: skip
-        title = f"A day of {jobs} jobs at load 1 on 64 GPUs (goals: 2.0 restarts, 2 % lost, 97 % of the rate)"
-        show(title, header, list(stability.day_rows(seeds, jobs)))
+        case = stability.Day(stability.Size(nodes, jobs), stability=Stability(**changes))
+        where = f"{jobs} jobs at load 1 on {case.size.accelerators} GPUs"
+        title = f"A day of {where} (goals: 2.0 restarts, 2 % lost, 97 % of the rate)"
+        show(title, header, list(stability.day_rows(case, seeds)))
 
 
 @bench.command(name="simulation")

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf
 from random import Random
 
@@ -184,11 +184,22 @@ def free(arrivals: Sequence[Arrival]) -> list[Arrival]:
     return [replace(one, job=replace(one.job, restart_seconds=0.0, min_runtime_seconds=0.0)) for one in arrivals]
 
 
-def day(size: Size, seed: int, load: float = 1.0, seconds: float = DAY) -> tuple[Report, Report]:
+@dataclass(frozen=True)
+class Day:
+    """load: of the cluster, by `arriving`. stability: what costs a change as it is."""
+
+    size: Size
+    load: float = 1.0
+    seconds: float = DAY
+    stability: Stability = field(default_factory=Stability)
+
+
+def day(case: Day, seed: int) -> tuple[Report, Report]:
     """As it is, and with free restarts."""
-    arrivals = arriving(size, Random(seed), load, seconds)
-    start = cluster(size)
-    real = tally(play(start, arrivals, Rules(Policy()), Scheduler(least_allocated, Random(seed))))
+    arrivals = arriving(case.size, Random(seed), case.load, case.seconds)
+    start = cluster(case.size)
+    rules = Rules(Policy(stability=case.stability))
+    real = tally(play(start, arrivals, rules, Scheduler(least_allocated, Random(seed))))
     ideal = tally(play(start, free(arrivals), Rules(FREE), Scheduler(least_allocated, Random(seed))))
     return real, ideal
 
@@ -217,10 +228,10 @@ def wave_rows(seeds: int, waves: int) -> Iterator[tuple[str, ...]]:
             )  # fmt: skip
 
 
-def day_rows(seeds: int, jobs: int) -> Iterator[tuple[str, ...]]:
+def day_rows(case: Day, seeds: int) -> Iterator[tuple[str, ...]]:
     for seed in range(1, seeds + 1):
         started = time.perf_counter()
-        real, ideal = day(replace(LARGE, jobs=jobs), seed)
+        real, ideal = day(case, seed)
         took = time.perf_counter() - started
         yield (
             str(seed), f"{real.restarts_a_job:.2f}", f"{real.lost_share:.2%}",

@@ -5,7 +5,7 @@
 
 import pytest
 
-from bench.stability import Size, day, square_wave, steady
+from bench.stability import Day, Size, day, square_wave, steady
 
 SMALL = Size(2, 10)
 
@@ -30,7 +30,7 @@ def test_a_wave_of_jobs_is_settled_within_five_rounds(seed: int) -> None:
 
 
 def test_some_hours_at_load_1_restart_seldom_and_keep_the_rate() -> None:
-    real, ideal = day(Size(1, 16), seed=2, seconds=21_600.0)
+    real, ideal = day(Day(Size(1, 16), seconds=21_600.0), seed=2)
     assert len(real.finished) == len(ideal.finished) == 16
     assert 0 < real.restarts_a_job <= 2.0
     assert real.lost_share < 0.02
