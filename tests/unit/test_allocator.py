@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from apportion.config import Settings
 from apportion.controller.allocator import LOST_RETRY_SECONDS, Allocator
 from apportion.controller.precedence import LONG_SECONDS, Precedence
 from apportion.kube.client import Api, Unreachable
-from apportion.kube.kinds import JOB, NODE, WATCHED
+from apportion.kube.kinds import JOB, NODE, WATCHED, Kind
 from apportion.metrics import Metrics
 from apportion.model.plan import Decision
 from apportion.model.policy import Policy
@@ -163,6 +164,37 @@ async def test_jobs_are_counted_without_reading_them() -> None:
     api = Ahead(NAMES)
     assert (await api.count(JOB), api.lists) == (100, 0)
     assert await Ahead(NAMES[:1]).count(JOB) == 1
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(("kind", "objects", "wait"), [(JOB, embedded, 0.04), (NODE, node, 0.0)])
+def test_a_round_waits_for_the_last_job_of_a_burst_but_not_for_the_last_node(
+    kind: Kind, objects: Callable[[str], Any], wait: float
+) -> None:
+    clock = Clock()
+    allocator = Allocator(Api(None), Settings(), Metrics(), lambda: True, clock)
+    for at in range(100):
+        clock.now += 0.02
+        allocator.take(kind, objects(f"x{at}"))
+    assert allocator.dirty.due_in() == pytest.approx(wait)
+
+
+def test_a_job_that_changes_is_none_that_comes() -> None:
+    clock = Clock()
+    allocator = Allocator(Api(None), Settings(), Metrics(), lambda: True, clock)
+    for at in range(100):
+        clock.now += 0.02
+        changed = embedded("x")
+        changed["metadata"] |= {"resourceVersion": str(at + 1), "generation": at + 1}  # type: ignore[operator]
+        allocator.take(JOB, changed)
+    assert allocator.dirty.due_in() == 0.0
 
 
 @pytest.mark.parametrize(("told", "counts", "decided", "lists"), [

@@ -1,12 +1,16 @@
 """What is kept of the cluster is not looked at again by Python's collector of cycles, and no cycle is lost for ever."""
 
+import asyncio
 import gc
 import weakref
 from collections.abc import Iterator
 
 import pytest
 
+from apportion.config import Settings
+from apportion.controller.app import Operator
 from apportion.controller.garbage import collect_seldom, set_aside
+from apportion.controller.sight import Sight
 
 
 class Knot:
@@ -61,3 +65,13 @@ def test_new_objects_are_collected_seldom() -> None:
         gc.callbacks.remove(count)
     assert len(made) == 5_000
     assert len(begun) <= 2
+
+
+async def test_the_operator_sets_aside_what_it_knows_when_everything_is_watched() -> None:
+    sight, kept = Sight(), Knot()
+    begins = asyncio.create_task(Operator(Settings(), asyncio.Event())._begin(sight))
+    await asyncio.sleep(0)
+    assert id(kept) in watched()
+    sight.whole.set()
+    await begins
+    assert id(kept) not in watched()

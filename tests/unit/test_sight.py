@@ -141,3 +141,20 @@ def test_other_requests_of_kopf_are_of_no_consequence(clock: Clock) -> None:
         sight.failed(path, "gone")
 
     assert sight.unwatched() == {}
+
+
+def test_whole_is_what_was_watched_at_the_same_time_once(clock: Clock) -> None:
+    sight = Sight((), clock)
+    for kind in WATCHED:
+        assert not sight.whole.is_set()
+        sight.asked(kind.path(), True)
+        sight.answered(kind.path(), True, 200)
+        if kind is NODE:
+            sight.ended()
+    assert not sight.whole.is_set(), "what came before the end is not watched any more"
+    for kind in WATCHED:
+        sight.asked(kind.path(), True)
+        sight.answered(kind.path(), True, 200)
+    assert sight.whole.is_set()
+    sight.ended()
+    assert sight.whole.is_set()
