@@ -116,7 +116,7 @@ async def _with_operator(api: Api, plane: Plane, operator: Operator, count: int)
     before = await _rounds(operator)
     begun = time.time()
     await _apply(api, count)
-    await until(lambda: _has(api, count), f"{count} Deployments", LONGEST_SECONDS, operator.log)
+    await until(lambda: _has(api, count), f"{count} Deployments", LONGEST_SECONDS, operator.log, LOOK_SECONDS)
     await _quiet(operator)
     return _run(plane, begun, count, USER, await _rounds(operator) - before)
 
@@ -163,7 +163,6 @@ async def _together(act: Callable[[str], Awaitable[None]], names: Iterable[str],
 
 
 async def _has(api: Api, count: int) -> bool:
-    await asyncio.sleep(LOOK_SECONDS)
     found = await api.get(DEPLOYMENT.path(SPACE), {"limit": "1"})
     return len(found["items"]) + int(found["metadata"].get("remainingItemCount") or 0) >= count
 

@@ -12,7 +12,11 @@ LOOK_SECONDS = 0.05
 
 
 async def until(
-    holds: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS, told: Callable[[], Any] | None = None
+    holds: Callable[[], Any],
+    what: str,
+    seconds: float = PATIENCE_SECONDS,
+    told: Callable[[], Any] | None = None,
+    every: float = LOOK_SECONDS,
 ) -> Any:
     """Wait until `holds()`, which may be a coroutine function, is true, and return its value; else fail with `told`."""
     deadline = time.monotonic() + seconds
@@ -27,4 +31,4 @@ async def until(
             if asyncio.iscoroutine(more):
                 more = await more
             pytest.fail(f"not within {seconds:.0f} s: {what}\n{more}", pytrace=False)
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(every)

@@ -166,14 +166,6 @@ async def test_jobs_are_counted_without_reading_them() -> None:
     assert await Ahead(NAMES[:1]).count(JOB) == 1
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.mark.parametrize(("kind", "objects", "wait"), [(JOB, embedded, 0.04), (NODE, node, 0.0)])
 def test_a_round_waits_for_the_last_job_of_a_burst_but_not_for_the_last_node(
     kind: Kind, objects: Callable[[str], Any], wait: float
