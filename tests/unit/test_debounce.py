@@ -57,6 +57,7 @@ def test_changes_without_end_do_not_put_a_round_off_for_more_than_the_longest_ti
 def test_while_jobs_arrive_a_round_waits_for_the_last_of_them_but_not_for_ever() -> None:
     until = {seconds: [0.01 * at for at in range(100 * seconds + 1)] for seconds in (2, 5)}
     assert due_in(until[2], arrivals=201) == 0.03
+    assert due_in(until[2], cost=0.7, arrivals=201) == 0.7
     assert due_in(until[5], arrivals=501) == 0.0
 
 
@@ -66,8 +67,29 @@ def test_changes_that_go_on_after_the_last_arrival_put_a_round_off_no_longer() -
     assert due_in(times, arrivals=186) == 0.0
 
 
+FEW = [0.13 * at for at in range(9)]
+
+
 def test_where_few_jobs_arrive_the_usual_longest_time_holds() -> None:
-    assert due_in([0.1 * at for at in range(15)], arrivals=9) == 0.0
+    assert due_in(FEW, arrivals=9) == 0.0
+
+
+def test_jobs_that_a_round_has_taken_make_no_burst_of_a_few_more() -> None:
+    debounce, clock = marked([0.001 * at for at in range(50)], arrivals=50)
+    debounce.taken()
+    began = clock.now
+    for time in FEW:
+        clock.now = began + time
+        debounce.mark(arrival=True)
+    assert debounce.due_in() == 0.0
+
+
+@pytest.mark.parametrize("arrivals", [0, 201])
+def test_silence_ends_a_burst_of_jobs_however_long_it_was(arrivals: int) -> None:
+    debounce, clock = marked([0.01 * at for at in range(201)], arrivals=arrivals)
+    clock.now += 0.03
+    assert debounce.due_in() == pytest.approx(0.0)
+    assert debounce.ended_burst() == (arrivals > 0)
 
 
 def test_where_deciding_is_long_rounds_wait_for_as_long_a_silence() -> None:
