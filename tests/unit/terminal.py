@@ -20,8 +20,10 @@ class Terminal:
         ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 160, 0, 0))
         environment = {**os.environ, "TERM": "xterm"}
         environment.pop("COLUMNS", None)
+        # Who runs the tests in the background of a shell ignores interrupts, and so would all that they start.
+        interruptible = ("env", "--default-signal=INT")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "apportion.cli", *words], stdin=child, stdout=child, stderr=child,
+            [*interruptible, sys.executable, "-m", "apportion.cli", *words], stdin=child, stdout=child, stderr=child,
             env=environment, start_new_session=True,
         )  # fmt: skip
         os.close(child)
@@ -53,6 +55,8 @@ class Terminal:
 
     def interrupt(self) -> int:
         self.process.send_signal(signal.SIGINT)
-        code = self.process.wait(20)
-        self.reader.join(20)
-        return code
+        try:
+            return self.process.wait(20)
+        finally:
+            self.process.kill()
+            self.reader.join(20)
