@@ -121,6 +121,42 @@ def test_nobody_waits_for_the_room_of_a_job_that_cannot_move_yet() -> None:
     assert found == {"shrinks": 0, "moves": 1, "big": 1, "small": 0}
 
 
+@pytest.mark.parametrize(("held", "small"), [(8, 0), (7, 1)])
+def test_who_fits_where_nobody_is_leaving_does_not_wait_for_those_who_do(held: int, small: int) -> None:
+    """The 8 waits for the first node. A 1 that finds room there now could keep it out; else it goes to the second."""
+    ends = running(job("ends", 1, 8), {"h100-0": held})
+    world = snapshot(ends, job("big", 1, 1, 8), job("small", 1, 1), on=(node("h100-0"), node("h100-1", 2)))
+    found = waves(world, ends=0, big=1, small=1)
+    assert {name: resize.wave for name, resize in found.items()} == {"ends": 0, "big": 1, "small": small}
+
+
+def test_those_who_go_together_can_only_be_in_the_way_where_there_is_room_already() -> None:
+    """One of two nodes for the 8 is full now: four 1s cannot keep it out of that one, whoever asks first for two."""
+    ends = running(job("ends", 1, 12), {"h100-0": 8, "h100-1": 4})
+    on = (node("h100-0"), node("h100-1"), node("h100-2", 2))
+    world = snapshot(ends, job("big", 1, 1, 8), job("first", 2, 2), job("second", 2, 2), on=on)
+    found = waves(world, ends=0, big=1, first=2, second=2)
+    assert {name: resize.wave for name, resize in found.items()} == {"ends": 0, "big": 1, "first": 0, "second": 0}
+
+
+def test_those_who_go_already_leave_the_rest_to_be_kept_for_who_waits() -> None:
+    """Two of three nodes for the 8s. The first 1s can only take the second node, so the third must be kept."""
+    tolerant = NodeChoice(tolerations=(Toleration("reserved", "Exists"),))
+    ends = running(job("ends", 1, 16, nodes=tolerant), {"h100-0": 8, "h100-1": 4, "h100-2": 4})
+    on = (*nodes(2), node("h100-2", taints=(Taint("reserved"),)))
+    big, second = job("big", 2, 2, 8, nodes=tolerant), job("second", 1, 1, nodes=tolerant)
+    found = waves(snapshot(ends, big, job("first", 2, 2), second, on=on), ends=0, big=2, first=2, second=1)
+    assert {name: resize.wave for name, resize in found.items()} == {"ends": 0, "big": 1, "first": 0, "second": 1}
+
+
+@pytest.mark.parametrize(("count", "early", "taken"), [(1, 0, 1), (3, 0, 2), (3, 3, 1), (3, 2, 2), (2, 1, 2), (9, 4, 2)])
+def test_pods_that_go_early_take_what_has_room_already(count: int, early: int, taken: int) -> None:
+    """Places for an 8 on two nodes, into one of which a 1 can go now."""
+    eight, one = (Kind(((GPU, each),), frozenset({"left", "right"})) for each in (8, 1))
+    flight = Flight({"left": {GPU: 8}, "right": {GPU: 8}}, Flight({"left": {GPU: 4}, "right": {GPU: 0}}))
+    assert flight.taken(eight, one, count, early) == taken
+
+
 def swapping() -> Snapshot:
     """Two jobs that fill their nodes, and each would be three times as fast on the other's."""
     fast = {"left": "a100", "right": "h100"}

@@ -154,7 +154,7 @@ class Search:
         flight.join(self.kind, self.count)
         for leave in sorted(way, key=lambda leave: (-leave.mover.job.per_replica, len(leave.mover.kind.nodes))):
             flight.join(leave.mover.kind, len(leave.pods))
-            if not flight.holds(leave.mover.kind, flight.counts):
+            if not flight.holds(leave.mover.kind, flight.flying):
                 return False
         return True
 

@@ -109,7 +109,7 @@ def in_waves(
     now = Flight(free)
     # Whether those who move can go is not known yet: their room is not about to come free.
     moving = {grow.resize.key: grow.resize.current for grow in grows if grow.resize.kind == "Move"}
-    later = Flight(after_shrinks(snapshot, free, {**targets, **moving}))
+    later = Flight(after_shrinks(snapshot, free, {**targets, **moving}), now)
     for job in snapshot.jobs:
         kind, missing = on_its_way(job, targets, before, flavor_of, eligibility)
         if kind is not None and missing > 0:
@@ -126,7 +126,8 @@ def in_waves(
 
 
 def _grow(grows: Sequence[_Grow], now: Flight, later: Flight) -> Iterator[Resize]:
-    """Those that may go now, then the others. `later` has the room that is about to come free.
+    """Those that may go now, then the others. `later` has the room that is about to come free, and who goes now
+    does not wait for it: it can be in the way only on nodes that have room already.
 
     Who would harm others waits for them. Where all would, one goes: an admission before a growth, since the plan puts
     minimums first too. What will never fit by itself is waited for by nobody.
@@ -141,7 +142,7 @@ def _grow(grows: Sequence[_Grow], now: Flight, later: Flight) -> Iterator[Resize
         if not now.safe_with(grow.kind, grow.new) or not all(map(may_harm, turns.harmed(grow.kind, grow.new))):
             return False
         now.join(grow.kind, grow.new)
-        later.join(grow.kind, grow.new)
+        later.join(grow.kind, grow.new, early=grow.new)
         turns.leave(grow.kind, grow.new)
         return True
 
@@ -154,7 +155,7 @@ def _grow(grows: Sequence[_Grow], now: Flight, later: Flight) -> Iterator[Resize
     # Whoever waits for room that is about to come free is waited for.
     ready = {grow.kind for grow in rest if now.safe_with(grow.kind, grow.new)}
     for grow in sorted(rest, key=lambda grow: grow.resize.kind != "Admit"):
-        first = all(other.nodes.isdisjoint(grow.kind.nodes) for other in now.counts)
+        first = all(other.nodes.isdisjoint(grow.kind.nodes) for other in now.flying.counts)
         if first and goes(grow, ready.__contains__):
             yield grow.resize
         else:
@@ -177,15 +178,15 @@ def _grow(grows: Sequence[_Grow], now: Flight, later: Flight) -> Iterator[Resize
 
 def _beyond(now: Flight, grow: _Grow) -> int:
     """How many of its pods may find no room on what exists, if the others on their way come first."""
-    taken = sum(now.taken(grow.kind, other, count) for other, count in now.counts.items() if other != grow.kind)
-    left = now.room_for(grow.kind) - now.counts.get(grow.kind, 0) - taken
+    taken = sum(now.taken(grow.kind, other, count) for other, count in now.flying.counts.items() if other != grow.kind)
+    left = now.room_for(grow.kind) - now.flying.counts.get(grow.kind, 0) - taken
     return grow.new - max(0, min(left, grow.new))
 
 
 def _loses_room(later: Flight, grow: _Grow, other: _Grow) -> bool:
     """Could the first, while it waits for nodes, take the room that is about to come free for the second?"""
-    before = {**later.counts, other.kind: later.counts.get(other.kind, 0) + other.new}
-    after = {**before, grow.wider: before.get(grow.wider, 0) + grow.new}
+    before = later.flying.plus(other.kind, other.new)
+    after = before.plus(grow.wider, grow.new)
     return later.holds(other.kind, before) and not later.holds(other.kind, after)
 
 
