@@ -113,6 +113,29 @@ def test_a_status_is_told_from_the_one_that_would_be_written() -> None:
     assert facts.told != fingerprint({**written, "replicas": 5})
 
 
+def pod(name: str, created: str) -> dict[str, Any]:
+    raw = raw_of(name, spec={**POD_SPEC, "nodeName": "n"}, status={"phase": "Running"})
+    made_by = [{"kind": "ReplicaSet", "name": f"a-{name}", "controller": True}]
+    labels = {"pod-template-hash": name}
+    raw["metadata"] |= {"creationTimestamp": created, "labels": labels, "ownerReferences": made_by}
+    return raw
+
+
+@pytest.mark.parametrize(("status", "its_own"), [(STATUS, ["after"]), ({"phase": "Pending"}, [])])
+def test_pods_of_a_deployment_that_somebody_deleted_are_kept_for_the_one_to_come(
+    status: dict[str, Any], its_own: list[str]
+) -> None:
+    """Not those from before the job, and only while something is granted: then its Deployment is made again."""
+    cluster = Cluster()
+    made = job("a", status=status)
+    made["metadata"]["creationTimestamp"] = "2026-01-01T00:10:00Z"
+    cluster.apply(kinds.JOB, made)
+    cluster.apply(kinds.POD, pod("before", "2026-01-01T00:00:00Z"))
+    cluster.apply(kinds.POD, pod("after", "2026-01-01T00:20:00Z"))
+    (found,) = cluster.snapshot(now=1e9).jobs
+    assert [one.name for one in found.pods] == its_own
+
+
 async def test_what_an_event_brought_while_the_list_was_read_stays_and_what_is_in_neither_is_gone() -> None:
     cluster = Cluster()
     for name in ("kept", "gone", "made again"):

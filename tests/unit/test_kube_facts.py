@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apportion.kube.facts import deployment_facts, node_facts, pod_facts, replica_set_prefix
+from apportion.kube.facts import (
+    PriorityClassFacts,
+    deployment_facts,
+    node_facts,
+    pod_facts,
+    priority_class_facts,
+    replica_set_prefix,
+)
 from apportion.kube.flavors import classify
 from apportion.kube.podspec import node_choice, requests, unmodelled
 from apportion.kube.raw import quantity, seconds, timestamp
@@ -181,6 +188,21 @@ def test_the_main_containers_last_end_is_read() -> None:
         5,
     )
     assert (facts.deployment, facts.holds, facts.pod.requests[GPU]) == ("a-job", "n", 2)
+
+
+@pytest.mark.parametrize(("status", "since"), [("True", "2026-01-01T00:02:00Z"), ("False", None), ("Unknown", None)])
+def test_a_pod_is_ready_as_long_as_its_condition_says_so(status: str, since: str | None) -> None:
+    ready = {"type": "Ready", "status": status, "lastTransitionTime": "2026-01-01T00:02:00Z"}
+    facts = pod_facts(raw_pod(conditions=[{"type": "Initialized", "status": "True"}, ready]))
+    assert facts is not None
+    assert (facts.pod.ready, facts.pod.ready_since) == (since is not None, seconds({"since": since}, "since"))
+
+
+@pytest.mark.parametrize(("policy", "preempts"), [(None, True), ("PreemptLowerPriority", True), ("Never", False)])
+def test_a_priority_class_preempts_unless_it_says_never(policy: str | None, preempts: bool) -> None:
+    raw = {"metadata": {"name": "high"}, "value": 7, **({"preemptionPolicy": policy} if policy else {})}
+    assert priority_class_facts(raw) == PriorityClassFacts("high", 7, preempts, is_default=False)
+    assert priority_class_facts({**raw, "globalDefault": True}).is_default
 
 
 @pytest.mark.parametrize(("status", "told"), [("False", "0/1 nodes are available"), ("True", ""), ("Unknown", "")])

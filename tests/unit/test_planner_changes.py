@@ -33,6 +33,9 @@ def test_the_pods_of_a_drained_node_are_gone_and_its_job_goes_on_with_the_others
     after = applied(world, DrainedNode("h100-0"))
     assert [pod.node for pod in after.jobs[0].pods] == ["h100-1"] * 4
     assert not named(after, "h100-0").placeable
+    alone = snapshot(running(job("one", 2, 4), {"h100-0": 4}), on=nodes(2))
+    assert applied(alone, DrainedNode("h100-0")).jobs[0].pods == ()
+    assert applied(alone, DrainedNode("h100-1")).jobs == alone.jobs
     found = what_if(replace(world, jobs=(replace(one, steps=(2, 4, 8)),), nodes=nodes(2, 4)), Policy(), [])
     assert found.jobs == ()
     drained = what_if(replace(world, nodes=nodes(2, 4)), Policy(), [DrainedNode("h100-0")])

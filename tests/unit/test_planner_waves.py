@@ -149,7 +149,9 @@ def test_those_who_go_already_leave_the_rest_to_be_kept_for_who_waits() -> None:
     assert {name: resize.wave for name, resize in found.items()} == {"ends": 0, "big": 1, "first": 0, "second": 1}
 
 
-@pytest.mark.parametrize(("count", "early", "taken"), [(1, 0, 1), (3, 0, 2), (3, 3, 1), (3, 2, 2), (2, 1, 2), (9, 4, 2)])
+@pytest.mark.parametrize(
+    ("count", "early", "taken"), [(1, 0, 1), (3, 0, 2), (3, 3, 1), (3, 2, 2), (2, 1, 2), (9, 4, 2)]
+)
 def test_pods_that_go_early_take_what_has_room_already(count: int, early: int, taken: int) -> None:
     """Places for an 8 on two nodes, into one of which a 1 can go now."""
     eight, one = (Kind(((GPU, each),), frozenset({"left", "right"})) for each in (8, 1))

@@ -207,12 +207,7 @@ def _nodes_added(snapshot: Snapshot, change: AddedNodes) -> Snapshot:
 def _drained(snapshot: Snapshot, change: DrainedNode) -> Snapshot:
     gone = replace(node_named(snapshot, change.node), placeable=False, why_not="is cordoned", foreign={})
     nodes = tuple(gone if node.name == gone.name else node for node in snapshot.nodes)
-    jobs = tuple(
-        replace(job, pods=tuple(pod for pod in job.pods if pod.node != gone.name))
-        if any(pod.node == gone.name for pod in job.pods)
-        else job
-        for job in snapshot.jobs
-    )
+    jobs = tuple(replace(job, pods=tuple(pod for pod in job.pods if pod.node != gone.name)) for job in snapshot.jobs)
     return replace(snapshot, nodes=nodes, jobs=jobs)
 
 
