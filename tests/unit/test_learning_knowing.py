@@ -112,6 +112,12 @@ def test_a_declared_curve_keeps_its_shape_and_takes_its_height_from_measurements
     assert rate(found, 1) == pytest.approx(100 * 1.4**0.5, rel=0.01), "between 100 / 10 and 210 / 15"
 
 
+def test_a_declared_curve_that_says_nothing_of_what_was_measured_keeps_its_height() -> None:
+    declared = Points(((1, 0.0), (4, 18.0)))
+    [found] = told(measured(job("a", curve=declared, declared=True), (1, 100)))
+    assert rate(found, 4) == 18.0
+
+
 def test_a_declared_speed_stays() -> None:
     asked = job("a", flavors=(FlavorChoice("h100"), FlavorChoice("a100", 0.45)))
     seen = measured(measured(asked, (1, 100)), (1, 90), flavor="a100")

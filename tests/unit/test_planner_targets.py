@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from apportion.model.curves import Usl
+from apportion.model.curves import Learned, Usl
 from apportion.model.jobs import Admission, Condition, FlavorChoice, Job, Target
 from apportion.model.measured import Observation, Record
 from apportion.model.plan import Decision, Outcome
@@ -51,6 +51,14 @@ def risk(decision: Decision, kind: str = "DeadlineAtRisk", name: str = "a") -> C
 def test_a_rate_is_reached_with_the_fewest_replicas() -> None:
     assert target_of(aims(target=Target(throughput=450))) == 5
     assert target_of(aims()) == 16, "without a target it takes all there is"
+
+
+@pytest.mark.parametrize(("spread", "replicas"), [(0.0, 4), (0.2, 5), (1.0, 5)])
+def test_a_learned_curve_is_trusted_less_the_less_it_has_seen_and_never_by_more_than_a_quarter(
+    spread: float, replicas: int
+) -> None:
+    learned = Learned(t0=0.01, reach=16, spread=spread)
+    assert target_of(aims(target=Target(throughput=400), curve=learned)) == replicas
 
 
 def test_a_deadline_is_met_with_the_fewest_replicas() -> None:
