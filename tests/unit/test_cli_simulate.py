@@ -21,7 +21,7 @@ from apportion.simulator.generator import MIX
 from apportion.simulator.trace import CELLS
 
 CLUSTER = str(Path(__file__).parents[2] / "docs" / "examples" / "clusters" / "two-pools.yaml")
-SMALL = ("--trace", "generate:jobs=4,hours=0.5", "--cluster", CLUSTER, "--seeds", "3", "--processes", "1")
+SMALL = ("--trace", "generate:jobs=4,hours=0.5,deadlines=1", "--cluster", CLUSTER, "--seeds", "3", "--processes", "1")
 
 
 def ran(*words: str) -> Result:

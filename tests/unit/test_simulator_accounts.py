@@ -50,6 +50,30 @@ def played(start: object, *arrivals: Arrival, course: Course | None = None, rule
     return tally(play(start, arrivals, rules, Scheduler(least_allocated, Random(1)), course or Course()))  # type: ignore[arg-type]
 
 
+def test_a_deadline_is_met_by_who_is_done_by_then_and_missed_by_who_never_is() -> None:
+    """On 8 GPUs fifo runs an hour's work, and after it a second one; a third job never fits."""
+    due = [Target(deadline=HOUR, work=8 * HOUR), Target(deadline=2 * HOUR - 1, work=8 * HOUR)]
+    one, two = (comes(f"j{n}", n, 8 * HOUR, 8, target=target) for n, target in enumerate(due))
+    never = [comes(f"n{n}", 2.0, 1.0, 9, 9, target=Target(deadline=at, work=1.0)) for n, at in enumerate((3.0, 1e9))]
+    start = snapshot(on=nodes(1), now=0.0, round=0)
+    assert played(start, one).deadlines_met == 1.0
+    assert played(start, one, two).deadlines_met == 0.5
+    assert played(start, one, two, *never).deadlines_met == pytest.approx(1 / 3), "the last one's is not over yet"
+    assert played(start, comes("a", 0.0, HOUR)).deadlines_met is None
+
+
+def test_a_deadline_gets_a_job_what_it_needs_and_no_more() -> None:
+    """Work of 8 GPU-hours by 2 h 30 min: of 8 replicas that there are 4 are enough, and fewer near the end."""
+    goal = Target(deadline=2.5 * HOUR, work=8 * HOUR)
+    a = comes("a", 0.0, 8 * HOUR, 1, target=goal, declared=True)
+    start = snapshot(on=nodes(1), now=0.0, round=0)
+    course = Course(measuring=Measuring(sigma=0.0))
+    steps = list(play(start, [a], Rules(Policy()), Scheduler(least_allocated, Random(1)), course))
+    crews = [len(step.world.entries[a.job.key].crew) for step in steps if step.world.entries]
+    assert crews == sorted(crews, reverse=True)
+    assert (crews[0], tally(steps).deadlines_met) == (4, 1.0)
+
+
 def test_cost_and_energy_by_hand() -> None:
     """8 GPUs work for an hour, are idle for an hour, then 4 work for half an hour: 10 GPU-hours held and 10 idle.
 

@@ -65,6 +65,11 @@ def test_what_is_not_said_is_as_usual() -> None:
     assert (a.job.steps, a.job.flavors, a.job.queue_name, a.job.key.namespace) == ((1, 2, 3, 4), None, None, "default")
 
 
+def test_a_deadline_is_so_long_after_the_job_comes_and_its_work_is_declared() -> None:
+    (one,) = arrivals("t", read_rows("t", trace("a,100,1,4,1,60,90.5", head=HEAD + ",deadline")), CLUSTER)
+    assert one.job.target == Target(deadline=190.5, work=one.work)
+
+
 def test_a_job_larger_than_the_cluster_is_no_error() -> None:
     assert len(arrivals("t", read_rows("t", trace("a,0,4096,4096,8,60")), CLUSTER)) == 1
 
@@ -173,6 +178,22 @@ def test_who_declares_work_changes_nothing_else() -> None:
     silent, half = generated(MIX, GROUND, 7), generated(replace(MIX, sized=0.5), GROUND, 7)
     assert [replace(row, declared_work=False) for row in half] == silent
     assert sum(row.declared_work for row in half) / len(half) == pytest.approx(0.5, abs=0.1)
+
+
+def test_who_has_a_deadline_changes_nothing_else() -> None:
+    """From one to three times what the job takes at its request, which is twice the minimum of an elastic one."""
+    sized = replace(MIX, sized=0.5)
+    free, half = generated(sized, GROUND, 7), generated(replace(sized, deadlines=0.5), GROUND, 7)
+    assert [replace(row, deadline=None) for row in half] == free
+    slack = []
+    for row in half:
+        if row.deadline is not None:
+            truth = Usl(1.0, row.sigma or 0.0, row.kappa or 0.0)
+            asked = row.min_replicas if row.min_replicas == row.max_replicas else row.max_replicas // 4
+            slack.append(row.deadline / (row.duration * truth.at(row.min_replicas) / truth.at(asked)))
+    assert len(slack) / len(half) == pytest.approx(0.5, abs=0.1)
+    assert 0.99 < min(slack) < 1.1
+    assert 2.9 < max(slack) < 3.01
 
 
 def test_parts_are_as_asked() -> None:

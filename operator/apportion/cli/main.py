@@ -240,6 +240,9 @@ def size(
     "--declared", default=0.0, show_default=True, type=click.FloatRange(0, 1), help="Part that tells its curve."
 )
 @click.option("--sized", default=0.0, show_default=True, type=click.FloatRange(0, 1), help="Part that tells its work.")
+@click.option(
+    "--deadlines", default=0.0, show_default=True, type=click.FloatRange(0, 1), help="Part that has a deadline."
+)
 @click.option("--tail", default=1.8, show_default=True, type=click.FloatRange(0, 4), help="Sigma of log duration.")
 @click.option("--swing", default=0.5, show_default=True, type=click.FloatRange(0, 1), help="Of arrivals over a day.")
 @click.option("-o", "--output", default="-", show_default=True, help="The file to write, or - for standard output.")

@@ -18,6 +18,7 @@ SPREAD_OF_SPEEDS = 0.25
 SIGMAS = {"PerReplicaBatch": (0.004, 0.08), "GlobalBatch": (0.05, 0.4)}
 KAPPAS = {"PerReplicaBatch": (0.0, 0.001), "GlobalBatch": (0.0, 0.012)}
 SHORTEST, LONGEST = 30.0, 30 * DAY
+SLACK = (1.0, 3.0)  # a deadline, in times that the job takes at its request on speed 1
 MIX: Mapping[str, Range] = {
     "jobs": Range(1, 1_000_000, whole=True),
     "hours": Range(0.01, 100_000.0),
@@ -26,6 +27,7 @@ MIX: Mapping[str, Range] = {
     "shared": Range(0.0, 1.0),
     "declared": Range(0.0, 1.0),
     "sized": Range(0.0, 1.0),
+    "deadlines": Range(0.0, 1.0),
     "tail": Range(0.0, 4.0),
     "swing": Range(0.0, 1.0),
 }
@@ -48,9 +50,9 @@ class Ground:
 @dataclass(frozen=True)
 class Mix:
     """What comes. load: accelerator-hours that the jobs ask for, at the size that they request, over those there are
-    in `hours`. elastic, shared, declared, sized: the part of the jobs that can grow and shrink, that share a global
-    batch, that declare their curve, and that declare their work. tail: standard deviation of the duration's logarithm.
-    swing: of the rate of arrivals over a day, around its mean."""
+    in `hours`. elastic, shared, declared, sized, deadlines: the part of the jobs that can grow and shrink, that share a
+    global batch, that declare their curve, that declare their work, and that have a deadline. tail: standard deviation
+    of the duration's logarithm. swing: of the rate of arrivals over a day, around its mean."""
 
     jobs: int = 160
     hours: float = 24.0
@@ -59,6 +61,7 @@ class Mix:
     shared: float = 0.3
     declared: float = 0.0
     sized: float = 0.0
+    deadlines: float = 0.0
     tail: float = 1.8
     swing: float = 0.5
 
@@ -116,11 +119,14 @@ def generated(mix: Mix, ground: Ground, seed: int) -> list[Row]:
     random = Random(f"trace {seed}")
     times = sorted(_time(random, mix) for _ in range(mix.jobs))
     drafts = [_draft(random, mix, ground, number) for number in range(mix.jobs)]
-    # Draws of their own: who declares work changes nothing else in a trace.
-    declares = Random(f"work {seed}")
+    # Draws of their own: who declares work or has a deadline changes nothing else in a trace.
+    declares, hurries = Random(f"work {seed}"), Random(f"deadlines {seed}")
     scale = mix.load * mix.hours * HOUR * ground.worth / max(1e-9, sum(draft.weight for draft in drafts))
-    timed = (_timed(draft, at, scale) for draft, at in zip(drafts, times, strict=True))
-    return [replace(row, declared_work=declares.random() < mix.sized) for row in timed]
+    rows = []
+    for draft, at in zip(drafts, times, strict=True):
+        row = replace(_timed(draft, at, scale), declared_work=declares.random() < mix.sized)
+        rows.append(_due(draft, row, hurries) if hurries.random() < mix.deadlines else row)
+    return rows
 
 
 def _time(random: Random, mix: Mix) -> float:
@@ -170,3 +176,8 @@ def _timed(draft: Draft, at: float, scale: float) -> Row:
     at_least = seconds * draft.truth.at(draft.asked) / draft.truth.at(draft.row.min_replicas)
     duration = round(min(max(at_least, SHORTEST), LONGEST), 1)
     return replace(draft.row, arrival=round(at, 1), duration=duration)
+
+
+def _due(draft: Draft, row: Row, random: Random) -> Row:
+    seconds = row.duration * draft.truth.at(row.min_replicas) / draft.truth.at(draft.asked)
+    return replace(row, deadline=round(seconds * random.uniform(*SLACK), 1))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from statistics import fmean
 
 import numpy as np
@@ -12,6 +13,7 @@ from apportion.model.flavors import Flavor
 from apportion.model.jobs import JobKey
 from apportion.planner.fairness import jain
 from apportion.simulator.account import Account
+from apportion.simulator.arrivals import Arrival
 from apportion.simulator.history import Bins, History
 from apportion.simulator.play import Step
 from apportion.simulator.world import Done
@@ -24,7 +26,7 @@ class Finished:
     """A job that is done. Times in seconds of the virtual clock.
 
     alone: how long the work would take at the best rate that the job could have in this cluster. queued: seconds
-    without anything. waited: seconds before it had anything for the first time.
+    without anything. waited: seconds before it had anything for the first time. due: its deadline, if it has one.
     """
 
     key: JobKey
@@ -34,6 +36,7 @@ class Finished:
     queued: float
     restarts: int
     waited: float = 0.0
+    due: float | None = None
 
     @property
     def seconds(self) -> float:
@@ -49,12 +52,14 @@ class Finished:
 @dataclass(frozen=True)
 class Report:
     """`finished` holds one small value for each job; `seconds` is when the last decision was made. unfinished: jobs
-    that were not done by then, and that their owners had not deleted; history: how it went."""
+    that were not done by then, and that their owners had not deleted; overdue: of these, those whose deadline had
+    passed; history: how it went."""
 
     finished: tuple[Finished, ...]
     account: Account
     seconds: float
     unfinished: int = 0
+    overdue: int = 0
     history: Bins = field(default_factory=Bins)
     flavors: Mapping[str, Flavor] = field(default_factory=dict)
 
@@ -82,6 +87,12 @@ class Report:
     def fairness(self) -> float:
         """Jain's index of the jobs' normalised rates: 1 where all were served alike."""
         return jain(one.normalised_rate for one in self.finished) or 0.0
+
+    @property
+    def deadlines_met(self) -> float | None:
+        """Part of the jobs with a deadline that were done by then; None where there is none."""
+        met = [one.ended <= one.due for one in self.finished if one.due is not None] + [False] * self.overdue
+        return fmean(met) if met else None
 
     @property
     def restarts_a_job(self) -> float:
@@ -125,7 +136,7 @@ class Report:
 def tally(steps: Iterable[Step], told: Callable[[int], None] | None = None) -> Report:
     """Goes through all steps and keeps of each only who was done; told: how many were by now."""
     finished: list[Finished] = []
-    account, seconds, unfinished = Account(), 0.0, 0
+    account, seconds, unfinished, overdue = Account(), 0.0, 0, 0
     flavors: tuple[Flavor, ...] = ()
     history = History()
     for step in steps:
@@ -133,11 +144,12 @@ def tally(steps: Iterable[Step], told: Callable[[int], None] | None = None) -> R
         finished += [_finished(done, flavors) for done in step.done if done.complete]
         account, seconds = step.world.account, step.world.now
         unfinished = len(step.world.entries)
+        overdue = sum(_due(entry.arrival) < seconds for entry in step.world.entries.values())
         history.add(seconds, account)
         if told is not None:
             told(len(finished))
     by_name = {flavor.name: flavor for flavor in flavors}
-    return Report(tuple(finished), account, seconds, unfinished, history.bins(), by_name)
+    return Report(tuple(finished), account, seconds, unfinished, overdue, history.bins(), by_name)
 
 
 def _finished(done: Done, flavors: tuple[Flavor, ...]) -> Finished:
@@ -151,4 +163,10 @@ def _finished(done: Done, flavors: tuple[Flavor, ...]) -> Finished:
         queued=entry.queued,
         restarts=entry.restarts,
         waited=(entry.started if entry.started is not None else done.at) - entry.arrival.at,
+        due=due if (due := _due(entry.arrival)) < inf else None,
     )
+
+
+def _due(arrival: Arrival) -> float:
+    target = arrival.job.target
+    return inf if target is None or target.deadline is None else target.deadline

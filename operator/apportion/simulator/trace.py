@@ -33,7 +33,7 @@ class Row:
     between the two where it is empty; flavors: what it accepts, and how fast each truly is for it (None: as the
     catalog says), any flavor where it is empty. sigma, kappa: the true curve, as is usual for `mode` where they are
     None; declared_sigma, declared_kappa: what the owner declares, nothing where they are None. declared_work: the owner
-    declares the work as well, and its progress is told.
+    declares the work as well, and its progress is told; deadline: and that it is to be done so long after it comes.
     """
 
     job: str
@@ -52,6 +52,7 @@ class Row:
     declared_sigma: float | None = None
     declared_kappa: float | None = None
     declared_work: bool = False
+    deadline: float | None = None
     restart_seconds: float = 60.0
     min_runtime_seconds: float = 300.0
     priority: int = 0
@@ -146,6 +147,7 @@ CELLS: Mapping[str, Callable[[str], Any]] = {
     "declared_sigma": Range(0.0, 1.0),
     "declared_kappa": Range(0.0, 1.0),
     "declared_work": _yes,
+    "deadline": Range(0.001, MOST_SECONDS),
     "restart_seconds": Range(0.0, 86_400.0),
     "min_runtime_seconds": Range(0.0, 86_400.0 * 30),
     "priority": Range(-(2**31), 10**9, whole=True),
@@ -299,10 +301,16 @@ def _arrival(row: Row, resource: str, usually: Mapping[str, float]) -> Arrival:
         flavors=tuple(FlavorChoice(name) for name, _ in row.flavors) or None,
         curve=curve,
         declared=declared,
-        target=Target(work=work) if row.declared_work else None,
+        target=_target(row, work),
         restart_seconds=row.restart_seconds,
         min_runtime_seconds=row.min_runtime_seconds,
         namespace_labels={"kubernetes.io/metadata.name": row.namespace},
     )
     speeds = {**usually, **{name: speed for name, speed in row.flavors if speed is not None}}
     return Arrival(row.arrival, job, work, truth, speeds=speeds)
+
+
+def _target(row: Row, work: float) -> Target | None:
+    if row.deadline is not None:
+        return Target(deadline=row.arrival + row.deadline, work=work)
+    return Target(work=work) if row.declared_work else None

@@ -76,6 +76,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType({
         "longest wait for a start", "seconds",
         lambda report: max((one.waited for one in report.finished), default=0.0), 3600.0, "h",
     ),
+    "deadlinesMet": Metric("deadlines met", "share", lambda report: report.deadlines_met, 0.01, "%"),
     "makespan": Metric("makespan", "seconds", lambda report: report.makespan, 3600.0, "h"),
     "utilisation": Metric("utilisation", "share", lambda report: report.utilisation, 0.01, "%"),
     "lost": Metric("lost of what jobs held", "share", lambda report: report.lost_share, 0.01, "%"),
@@ -103,8 +104,8 @@ class Use:
 
 @dataclass(frozen=True)
 class Trial:
-    """One run. values by the names of METRICS, None where prices or watts are missing; seconds: the JCT of every job
-    that was done, rising; uses by queue and flavor."""
+    """One run. values by the names of METRICS, None where prices, watts or deadlines are missing; seconds: the JCT of
+    every job that was done, rising; uses by queue and flavor."""
 
     policy: str
     seed: int
