@@ -21,6 +21,7 @@ from apportion.planner.lifecycle import State, assess, base_terms, soonest
 from apportion.planner.outcomes import Round, outcome
 from apportion.planner.provisioning import added, new_nodes, patient, uses_more, with_all, with_coming, worthwhile
 from apportion.planner.queueing import stand_in
+from apportion.planner.rehearsing import moves_in_vain
 from apportion.planner.spending import cap_use
 from apportion.planner.targets import aimed, frugal, look_again
 from apportion.planner.terms import Rights, settle
@@ -101,12 +102,14 @@ class Search:
     before: Mapping[JobKey, Grant]
 
     def best(self, settled: Snapshot) -> Wanted:
-        """Plan until no move waits for itself and no budget is overdrawn."""
+        """Plan until no move waits for itself or is for nothing, and no budget is overdrawn."""
         while True:
             plan, solved = planned(settled, self.policy, self.rights, self.rule)
             targets = targets_of(settled, plan)
             if blocked := blocked_moves(settled, self.before, targets):
                 settled = without_moves(settled, blocked)
+            elif in_vain := moves_in_vain(settled, self.before, targets):
+                settled = without_moves(settled, in_vain)
             elif beyond_budget := beyond(self.churn, settled, Changes(self.before, targets)):
                 settled = keeping(settled, beyond_budget, self.rights.yields)
             else:
