@@ -1,5 +1,6 @@
 """What a target gets, what it leaves to others, and what is said where it will be missed."""
 
+import math
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -51,6 +52,15 @@ def risk(decision: Decision, kind: str = "DeadlineAtRisk", name: str = "a") -> C
 def test_a_rate_is_reached_with_the_fewest_replicas() -> None:
     assert target_of(aims(target=Target(throughput=450))) == 5
     assert target_of(aims()) == 16, "without a target it takes all there is"
+
+
+@pytest.mark.parametrize("needs", [0.001, 1.0, 100.0, 399.0])
+@pytest.mark.parametrize("aim", Aim)
+@pytest.mark.parametrize("low", [1, 4])
+def test_a_job_that_is_fast_enough_at_its_minimum_is_admitted_like_any(low: int, aim: Aim, needs: float) -> None:
+    asked = job("a", low, 8, curve=LINEAR, declared=True, target=Target(throughput=needs))
+    decision = decide(snapshot(asked, on=ON), Policy(objective=Objective(name=aim)))
+    assert outcome(decision).target.replicas == max(low, math.ceil(needs / 100))
 
 
 @pytest.mark.parametrize(("spread", "replicas"), [(0.0, 4), (0.2, 5), (1.0, 5)])
