@@ -24,7 +24,7 @@ from apportion.optimizer.repair import Repair, grown_up, repaired, trimmed
 from apportion.optimizer.rows import Rows
 from apportion.optimizer.sharing import Target, nearest_to_current, priced, shared
 from apportion.optimizer.solving import Solvers
-from apportion.optimizer.stages import promised, staged
+from apportion.optimizer.stages import staged
 from apportion.optimizer.staying import Ground
 from apportion.optimizer.telling import Proof, kept, told
 from apportion.optimizer.value import terms_of
@@ -229,12 +229,8 @@ class Round:
         if effort.rough or not assignment.unplaced:
             return attempt
         # Growth that does not place must cost nobody an admission: from everybody's smallest option up.
-        lean = [grown_up(repair, start)]
-        if not problem.keeps_to(lean[0].x):
-            # Nor may who was promised nothing be in the way of who was.
-            lean.append(grown_up(repair, promised(found, rows, self.solvers, effort.gap)[1]))
-        others = [self._as_placed(replace(attempt, assignment=one, bound=best.bound)) for one in lean]
-        return max(attempt, *others, key=lambda one: one.rank)
+        lean = self._as_placed(replace(attempt, assignment=grown_up(repair, start), bound=best.bound))
+        return max(attempt, lean, key=lambda one: one.rank)
 
     def _as_placed(self, attempt: Attempt) -> Attempt:
         problem, x = attempt.problem, attempt.assignment.x

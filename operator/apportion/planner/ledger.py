@@ -76,7 +76,7 @@ class Ledger:
     def borrowed(self, queue: Queue, flavor: str) -> int:
         return self.used[queue.name, flavor] - nominal(queue, flavor) - self.reclaimed[queue.name, flavor]
 
-    def running_in(self, queue: str | None, flavor: str) -> list[Job]:
+    def running_in(self, queue: str, flavor: str) -> list[Job]:
         """Jobs that could give something: lowest class first, then the youngest grant."""
         running = [
             self.jobs[key]

@@ -40,11 +40,6 @@ class _Taking:
         self._seniors = self._waiting()
         self._refused: set[tuple[object, ...]] = set()
         self._wishes: dict[tuple[str, str], list[tuple[int, JobKey]]] = {}
-        self._lowest: dict[str | None, int] = {}
-        for key, grant in ledger.current.items():
-            job = ledger.jobs[key]
-            if grant.replicas:
-                self._lowest[job.queue_name] = min(job.priority, self._lowest.get(job.queue_name, job.priority))
 
     def all(self) -> None:
         for job in self._seniors:
@@ -114,7 +109,8 @@ class _Taking:
 
     def _borrowers(self, job: Job, flavor: Flavor) -> list[Queue]:
         """Queues of the cohort that use more than their own while this job's queue has nominal quota left."""
-        queue = self.ledger.queues.get(job.queue_name or "")
+        assert job.queue_name is not None
+        queue = self.ledger.queues.get(job.queue_name)
         if queue is None:
             return []
         if not self.ledger.within_nominal(job, queue.name, flavor):
@@ -151,9 +147,8 @@ class _Taking:
         return wishes[-1][0] if wishes else 0
 
     def _lower_classes(self, job: Job, flavor: Flavor) -> list[Job]:
-        """Preemptible jobs of a lower class of the same queue, past their minRuntime. Without Queues all are in one."""
-        if job.priority <= self._lowest.get(job.queue_name, job.priority):
-            return []
+        """Preemptible jobs of a lower class of the same queue, past their minRuntime."""
+        assert job.queue_name is not None
         return [
             other
             for other in self.ledger.running_in(job.queue_name, flavor.name)
@@ -203,19 +198,18 @@ class _Taking:
         self.ledger.release(surplus)
         for key in gone:
             self.ledger.terms[key] = replace(self.ledger.terms[key], keeps=0, free_to_change=True)
-            whose = f" of queue {job.queue_name}" if job.queue_name is not None else ""
-            self.ledger.taken[key] = f"{job.key}{whose} (class {job.priority}) takes its place"
+            self.ledger.taken[key] = f"{job.key} of queue {job.queue_name} (class {job.priority}) takes its place"
         self.ledger.divide(claim.accelerators, claim.flavor, claim.borrowers)
         self._admit(claim)
 
     def _admit(self, claim: _Claim) -> None:
         """From now on the job's minimum is promised like that of a running one."""
         job, ledger = claim.job, self.ledger
+        assert job.queue_name is not None
         self._take(claim.mine)
         ledger.terms[job.key] = replace(ledger.terms[job.key], keeps=job.minimum)
         ledger.promised.add(job.key)
-        if job.queue_name is not None:
-            ledger.used[job.queue_name, claim.flavor.name] += claim.accelerators
+        ledger.used[job.queue_name, claim.flavor.name] += claim.accelerators
 
     def _waiting(self) -> list[Job]:
         """Pending candidates: highest class first, then who has waited longest."""
@@ -223,7 +217,7 @@ class _Taking:
         waiting = [
             ledger.jobs[key]
             for key, grant in ledger.current.items()
-            if grant.replicas == 0 and not ledger.terms[key].pinned
+            if grant.replicas == 0 and not ledger.terms[key].pinned and ledger.jobs[key].queue_name is not None
         ]
         return sorted(waiting, key=lambda job: (-job.priority, job.waiting_since, job.key))
 
