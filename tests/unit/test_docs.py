@@ -76,6 +76,13 @@ def test_example_files_have_no_unknown_fields(path: Path) -> None:
     assert not loaded.warnings
 
 
+@pytest.mark.parametrize("path", sorted((DOCS / "examples").glob("*/*.yaml")), ids=lambda path: path.name)
+def test_clusters_and_policies_to_simulate_have_no_unknown_fields(path: Path) -> None:
+    loaded = load_objects([str(path)], None)  # type: ignore[arg-type]
+    assert loaded.of_kind("AllocationPolicy")
+    assert not loaded.warnings
+
+
 def test_the_simulator_of_ones_own_serves_all_jobs_by_their_steps() -> None:
     done = subprocess.run([sys.executable, DOCS / "examples" / "own_simulator.py"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

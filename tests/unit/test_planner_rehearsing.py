@@ -1,4 +1,4 @@
-"""Moves are made only where everybody gets what the plan has for it, in places that are there on the way."""
+"""Nobody is moved for another job that could not come in after it."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -57,7 +57,7 @@ def test_who_becomes_faster_by_its_move_has_that_in_any_case() -> None:
 
 
 def test_moves_after_which_somebody_can_make_the_room_are_not() -> None:
-    """Two of the twos leave one node, once the 8 is in the way of nothing else."""
+    """Two of the twos may leave again, and one node is whole then."""
     world = halves(least=2)
     before, targets = planned(world, **ALL)
     assert unreached(world, before, targets) == {EIGHT}

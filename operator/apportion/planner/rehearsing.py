@@ -5,7 +5,7 @@ may sit in places that the plan keeps for somebody else. Who was to come by the 
 for nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
 
 from apportion.model.eligibility import free_now
@@ -13,7 +13,7 @@ from apportion.model.jobs import Admission, Job, JobKey, Pod
 from apportion.model.plan import Grant, Resize
 from apportion.model.resources import fits, minus
 from apportion.model.snapshot import Snapshot
-from apportion.optimizer import Sketch
+from apportion.optimizer import Sketch, survivors
 from apportion.planner.targets import expected
 from apportion.planner.waves import Eligibility, in_waves
 
@@ -67,8 +67,9 @@ def carried_out(
 def _after(snapshot: Snapshot, resizes: Mapping[JobKey, Resize]) -> Snapshot:
     """What comes is bound where there is room already, and then what leaves is gone."""
     free, eligibility = free_now(snapshot), Eligibility(snapshot)
+    there = {node.name for node in snapshot.nodes}
     jobs = []
-    for job in (_resized(job, resizes.get(job.key)) for job in snapshot.jobs):
+    for job in (_resized(job, resizes.get(job.key), there) for job in snapshot.jobs):
         kind = eligibility.kind(job, job.admission.flavor) if job.admission is not None else None
         nodes = [name for name in kind.nodes if name in free] if kind is not None else []
         pods = []
@@ -83,13 +84,11 @@ def _after(snapshot: Snapshot, resizes: Mapping[JobKey, Resize]) -> Snapshot:
     return replace(snapshot, jobs=tuple(jobs))
 
 
-def _resized(job: Job, resize: Resize | None) -> Job:
-    pods = tuple(pod for pod in job.pods if not pod.terminating)
+def _resized(job: Job, resize: Resize | None, nodes: Set[str]) -> Job:
     if resize is None:
-        return replace(job, pods=pods)
+        return replace(job, pods=tuple(pod for pod in job.pods if not pod.terminating))
     target = resize.target
-    bound = [pod for pod in pods if pod.node is not None and pod.name not in resize.leaving]
-    staying = bound[: target.replicas] if resize.kind in ("Grow", "Shrink") else []
+    staying = survivors(job, target.replicas, nodes) if resize.kind in ("Grow", "Shrink") else ()
     coming = (
         Pod(f"{job.key.name}-{resize.kind}-{number}", "", None, job.requests, created=0.0)
         for number in range(target.replicas - len(staying))

@@ -1,8 +1,7 @@
 """What came of a simulation, job by job and in all."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from math import inf
 from statistics import fmean
 
 import numpy as np
@@ -16,7 +15,7 @@ from apportion.simulator.account import Account
 from apportion.simulator.arrivals import Arrival
 from apportion.simulator.history import Bins, History
 from apportion.simulator.play import Step
-from apportion.simulator.world import Done
+from apportion.simulator.world import Done, Entry
 
 HOUR = 3600.0
 
@@ -136,20 +135,21 @@ class Report:
 def tally(steps: Iterable[Step], told: Callable[[int], None] | None = None) -> Report:
     """Goes through all steps and keeps of each only who was done; told: how many were by now."""
     finished: list[Finished] = []
-    account, seconds, unfinished, overdue = Account(), 0.0, 0, 0
+    account, seconds = Account(), 0.0
+    left: Collection[Entry] = ()
     flavors: tuple[Flavor, ...] = ()
     history = History()
     for step in steps:
         flavors = step.world.snapshot.flavors
         finished += [_finished(done, flavors) for done in step.done if done.complete]
         account, seconds = step.world.account, step.world.now
-        unfinished = len(step.world.entries)
-        overdue = sum(_due(entry.arrival) < seconds for entry in step.world.entries.values())
+        left = step.world.entries.values()
         history.add(seconds, account)
         if told is not None:
             told(len(finished))
     by_name = {flavor.name: flavor for flavor in flavors}
-    return Report(tuple(finished), account, seconds, unfinished, overdue, history.bins(), by_name)
+    overdue = sum(due < seconds for entry in left if (due := _due(entry.arrival)) is not None)
+    return Report(tuple(finished), account, seconds, len(left), overdue, history.bins(), by_name)
 
 
 def _finished(done: Done, flavors: tuple[Flavor, ...]) -> Finished:
@@ -163,10 +163,10 @@ def _finished(done: Done, flavors: tuple[Flavor, ...]) -> Finished:
         queued=entry.queued,
         restarts=entry.restarts,
         waited=(entry.started if entry.started is not None else done.at) - entry.arrival.at,
-        due=due if (due := _due(entry.arrival)) < inf else None,
+        due=_due(entry.arrival),
     )
 
 
-def _due(arrival: Arrival) -> float:
+def _due(arrival: Arrival) -> float | None:
     target = arrival.job.target
-    return inf if target is None or target.deadline is None else target.deadline
+    return target.deadline if target is not None else None
