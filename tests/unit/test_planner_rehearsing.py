@@ -74,6 +74,14 @@ def test_a_growth_that_does_not_come_keeps_nobody_from_moving() -> None:
     assert moves_in_vain(world, before, targets) == frozenset()
 
 
+def test_a_move_that_waits_itself_is_no_admission_that_fails() -> None:
+    moves, stays = running(job("moves", 8, 8), {"h100-0": 8}), running(job("stays", 8, 8), {"a100-0": 8}, "a100")
+    world = snapshot(moves, stays, on=(node("h100-0"), node("a100-0", flavor="a100")), flavors=PRICED)
+    before, targets = planned(world, moves=Grant("a100", 8))
+    assert unreached(world, before, targets) == {moves.key}
+    assert moves_in_vain(world, before, targets) == frozenset()
+
+
 def test_moves_that_go_elsewhere_are_not() -> None:
     """With a third node the twos leave the fours' places alone."""
     world = halves(8)
