@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 import pytest
 
 from apportion.model.curves import Learned, Usl
+from apportion.model.flavors import Node
 from apportion.model.jobs import Admission, Condition, FlavorChoice, Job, Target
 from apportion.model.measured import Observation, Record
-from apportion.model.plan import Decision, Outcome
+from apportion.model.plan import Decision, Grant, Outcome
 from apportion.model.policy import Aim, Objective, Policy
 from apportion.planner import decide
-from builders import A100, H100, NOW, job, nodes, running, snapshot
+from apportion.planner.targets import enough
+from builders import A100, GPU, H100, NOW, job, node, nodes, running, snapshot
 
 HOUR = 3600.0
 LINEAR = Usl(100.0, 0.0, 0.0)
@@ -61,6 +63,22 @@ def test_a_job_that_is_fast_enough_at_its_minimum_is_admitted_like_any(low: int,
     asked = job("a", low, 8, curve=LINEAR, declared=True, target=Target(throughput=needs))
     decision = decide(snapshot(asked, on=ON), Policy(objective=Objective(name=aim)))
     assert outcome(decision).target.replicas == max(low, math.ceil(needs / 100))
+
+
+@pytest.mark.parametrize("needs", [0.001, 1.0, 20.0])
+@pytest.mark.parametrize("aim", [Aim.PROPORTIONAL_FAIR, Aim.MAX_MIN_FAIR, Aim.MIN_COST])
+@pytest.mark.parametrize(
+    ("on", "flavor"),
+    [(BOTH, "a100"), ((*ON, node("a100-0", flavor="a100", foreign={GPU: 8})), "h100"), (ON, "h100")],
+    ids=["both have room", "the cheap one is full", "the dear one alone"],
+)
+def test_it_goes_to_the_cheapest_flavor_with_room(on: tuple[Node, ...], flavor: str, aim: Aim, needs: float) -> None:
+    """However little being admitted is worth; and it counts as about what it does at its least."""
+    flavors = (replace(A100, price_per_hour=1.0), replace(H100, price_per_hour=40.0))
+    asked = job("a", 1, 8, curve=LINEAR, declared=True, target=Target(throughput=needs))
+    policy = Policy(objective=Objective(name=aim, admission_worth=0.001))
+    assert outcome(decide(snapshot(asked, on=on, flavors=flavors), policy)).target == Grant(flavor, 1)
+    assert all(50 <= goal.counts_as < 56 for goal in enough(asked, flavors, NOW))
 
 
 @pytest.mark.parametrize(("spread", "replicas"), [(0.0, 4), (0.2, 5), (1.0, 5)])

@@ -46,21 +46,23 @@ def carried(snapshot: Snapshot) -> list[Flavor]:
 def enough(job: Job, flavors: Iterable[Flavor], now: float) -> tuple[Enough, ...]:
     """By flavor on which some size reaches the target: the rate that does, and what it counts as.
 
-    Not less than the smallest such size does: a job that is fast enough at its minimum is not worth less for it.
+    That is never less than what the smallest such size does on the slowest of these flavors: a job that is fast enough
+    at its minimum is not worth less for it.
     """
     needed = needed_rate(job, flavors := list(flavors), now)
     if needed is None:
         return ()
     cost: dict[str, float] = {}
-    counts: dict[str, float] = {}
+    rates: list[float] = []
     for flavor in flavors:
         step = smallest(job, flavor, needed)
         if step is not None:
             cost[flavor.name] = step * job.per_replica * _price(flavor, flavors)
-            counts[flavor.name] = max(needed * REACHED_COUNTS, expected(job, flavor, step))
+            rates.append(expected(job, flavor, step))
     cheapest = min(cost.values(), default=0.0)
+    counts = max(needed * REACHED_COUNTS, min(rates, default=0.0) / (1 - THRIFT))
     return tuple(
-        Enough(name, needed, counts[name] * (1 - THRIFT * (1 - cheapest / paid if paid > 0 else 0.0)))
+        Enough(name, needed, counts * (1 - THRIFT * (1 - cheapest / paid if paid > 0 else 0.0)))
         for name, paid in cost.items()
     )
 
