@@ -5,6 +5,7 @@ from itertools import permutations
 
 import pytest
 
+from apportion.model import caps
 from apportion.model.jobs import FlavorChoice, Job, JobKey
 from apportion.model.plan import Grant, Resize
 from apportion.model.policy import Policy
@@ -258,6 +259,70 @@ def test_a_share_that_a_waiting_move_still_holds_is_given_to_nobody_else(h100: i
     resizes = entitled(world, before, in_waves(world, before, targets).resizes)
     waves_of = {resize.key.name: resize.wave for resize in resizes}
     assert waves_of == {"shrinks": 0, "moves": 1, "grows": wave}
+
+
+@pytest.mark.parametrize(("watts", "wave"), [(800.0, 1), (1200.0, 0)])
+def test_power_that_a_waiting_move_still_draws_is_given_to_nobody_else(watts: float, wave: int) -> None:
+    """8 h100 before and after, 12 while the move waits."""
+    world, before, targets = three_in_a_row(12)
+    world = replace(world, queues=(), caps=(caps.Cap(caps.Kind.POWER, "q", watts, {"h100": 100.0}),))
+    resizes = entitled(world, before, in_waves(world, before, targets).resizes)
+    assert {one.key.name: one.wave for one in resizes} == {"shrinks": 0, "moves": 1, "grows": wave}
+
+
+def test_a_cap_that_is_passed_already_stops_who_counts_more_and_a_queues_cap_only_its_own_jobs() -> None:
+    jobs = (
+        running(job("yields", 1, 8, queue_name="q"), {"h100-0": 4}),
+        running(job("takes", 1, 8, queue_name="q"), {"h100-1": 4}),
+        running(job("waits", 1, 8, queue_name="q"), {"h100-2": 4}),
+        job("visitor", 1, 8, queue_name="other"),
+    )
+    before = {one.key: Grant("h100", 4) if one.admission else Grant() for one in jobs}
+    ends = (Grant("h100", 2), Grant("h100", 6), Grant("a100", 4), Grant("h100", 8))
+    targets = dict(zip((one.key for one in jobs), ends, strict=True))
+    power = caps.Cap(caps.Kind.POWER, "q", 1000.0, {"h100": 100.0})
+    world = snapshot(*jobs, on=nodes(4), caps=(power,))
+    resizes = [Resize(key, before[key], targets[key], wave=int(key.name == "waits")) for key in sorted(targets)]
+    assert [one.wave for one in entitled(world, before, resizes)] == [0, 0, 1, 0]
+    tighter = {**targets, jobs[0].key: Grant("h100", 3)}
+    resizes = [Resize(key, before[key], tighter[key], wave=int(key.name == "waits")) for key in sorted(targets)]
+    assert {one.key.name: one.wave for one in entitled(world, before, resizes)} == {
+        "visitor": 0, "yields": 0, "takes": 1, "waits": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("budget", "wave"), [(40.0, 1), (80.0, 0)])
+def test_a_move_put_off_for_money_holds_its_share_of_quota_too(budget: float, wave: int) -> None:
+    """`in` grows into the share that `out` leaves; `out` waits for the money of `stuck`, which waits for room."""
+    jobs = (
+        running(job("in", 1, 8, queue_name="q"), {"a100-1": 1}, "a100"),
+        running(job("leaves", 4, 4, queue_name="other"), {"a100-0": 4}, "a100"),
+        running(job("out", 4, 4, queue_name="q"), {"a100-1": 4}, "a100"),
+        running(job("stuck", 1, 1, 4, queue_name="other"), {"h100-0": 1}),
+    )
+    before = {one.key: Grant(one.admission.flavor, one.admission.replicas) for one in jobs if one.admission}
+    ends = (Grant("a100", 3), Grant(), Grant("h100", 4), Grant("a100", 1))
+    targets = dict(zip((one.key for one in jobs), ends, strict=True))
+    on = (*nodes(1), node("a100-0", 4, "a100"), node("a100-1", 7, "a100"))
+    queues = (queue("q", quota(5, "a100"), quota(8)), queue("other", quota(8, "a100"), quota(8)))
+    cap = caps.Cap(caps.Kind.BUDGET, "", budget, {"h100": 10.0})
+    world = snapshot(*jobs, on=on, queues=queues, caps=(cap,))
+    found = entitled(world, before, in_waves(world, before, targets).resizes)
+    assert {one.key.name: one.wave for one in found} == {"leaves": 0, "stuck": 1, "out": wave, "in": wave}
+
+
+def test_two_who_wait_for_each_other_for_the_same_watts_are_blocked() -> None:
+    jobs = (running(job("a", 4, 4), {"h100-0": 4}), running(job("b", 4, 4), {"a100-0": 4}, "a100"))
+    before = {one.key: Grant(one.admission.flavor, one.admission.replicas) for one in jobs if one.admission}
+    swapped = {jobs[0].key: Grant("a100", 4), jobs[1].key: Grant("h100", 4)}
+    world = snapshot(*jobs, on=(*nodes(1, 4), *nodes(1, 8, "a100")))
+    watts = {"h100": 1.0, "a100": 10.0}
+    tight = replace(world, caps=(caps.Cap(caps.Kind.POWER, "", 44.0, watts),))
+    assert blocked_moves(tight, before, swapped) == set(swapped)
+    assert (
+        blocked_moves(replace(world, caps=(caps.Cap(caps.Kind.POWER, "", 80.0, watts),)), before, swapped)
+        == frozenset()
+    )
 
 
 def test_two_who_wait_for_each_other_one_for_room_and_one_for_quota_are_blocked() -> None:

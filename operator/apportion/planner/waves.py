@@ -195,8 +195,8 @@ def blocked_moves(
 ) -> frozenset[JobKey]:
     """Running jobs that would change their flavor and never can: each waits for what another such one holds.
 
-    A move goes only into room that is free, and uses only quota that is. If no move of a circle may go before another
-    one has gone, none ever goes, and all who wait for their room wait for ever.
+    A move goes only into room that is free, and uses only quota, money and watts that are. If no move of a circle may
+    go before another one has gone, none ever goes, and all who wait for their room wait for ever.
     """
     jobs = {job.key: job for job in snapshot.jobs}
     moving = {key: target for key, target in targets.items() if Resize(key, before[key], target).kind == "Move"}
@@ -205,7 +205,7 @@ def blocked_moves(
     eligibility = Eligibility(snapshot)
     flavor_of = {node.name: node.flavor for node in snapshot.nodes}
     free = free_now(snapshot)
-    entitlement = Entitlement(snapshot, before) if snapshot.queues else None
+    entitlement = Entitlement(snapshot, before) if snapshot.queues or snapshot.caps else None
     while moving:
         later = Flight(after_shrinks(snapshot, free, {**targets, **{key: before[key] for key in moving}}))
         able = set()
