@@ -143,6 +143,7 @@ def test_a_waiting_equal_is_told_who_keeps_its_room() -> None:
     assert targets(decision) == {"a": 8, "w": 0}
     assert said(decision, "w").reason == "ChurnBudgetSpent"
     assert "7 beyond their minimums" in said(decision, "w").message
+    assert decision.recheck_after == 60.0
 
 
 def test_a_restart_that_costs_nothing_needs_no_budget() -> None:

@@ -9,7 +9,7 @@ from apportion.kube.memory import read_memory, status_of
 from apportion.kube.policies import policy_of
 from apportion.model.curves import Points
 from apportion.model.jobs import Displaced, Memory
-from apportion.model.plan import NOTHING, Grant
+from apportion.model.plan import NOTHING, Grant, Status
 from apportion.model.policy import (
     Aim,
     ChurnBudget,
@@ -83,7 +83,18 @@ def test_the_gang_and_the_restarts_are_in_the_value_of_the_plan() -> None:
     waited = 2 * 0.2 / 3
     assert plan.objective - without.objective == pytest.approx(waited + (rate**-0.5 - 1) / -0.5 / 3)
     assert plan.objective <= plan.bound
+    assert (plan.status, plan.gap_staying) == (Status.OPTIMAL, 0.0)
     assert ("gang", "h100", 1) in {(one.key.name, one.flavor, one.replicas) for one in plan.allocations}
+
+
+def test_a_plan_with_moves_is_called_optimal_only_if_it_is() -> None:
+    """Under MinCost the gang is money that no plan of the program spends."""
+    priced = replace(H100, price_per_hour=1.0)
+    policy = replace(ON, objective=Objective(name=Aim.MIN_COST))
+    plan = decide(halves(flavors=(priced,)), policy).plan
+    assert movers(decide(halves(flavors=(priced,)), policy))
+    assert plan.gap_staying > policy.solver.gap
+    assert plan.status is Status.FEASIBLE
 
 
 def spread(**fields: object) -> Snapshot:

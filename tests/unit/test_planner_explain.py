@@ -132,6 +132,21 @@ def test_a_quota_that_is_full_now() -> None:
     assert said == ("QuotaExceeded", "needs 1 h100; queue mine holds 2 of its 2")
 
 
+def test_a_job_that_never_borrows_is_measured_against_those_of_its_queue_that_do_not_either() -> None:
+    lab = (queue("mine", quota(3), cohort="lab"), queue("yours", quota(9), cohort="lab"))
+    safe = job("safe", 2, 2, queue_name="mine", preemptible=False)
+    elastic = running(job("elastic", 2, 2, queue_name="mine"), {"h100-0": 2})
+    assert waits(safe, elastic, on=nodes(1, 3), queues=lab) == (
+        "NoCapacity",
+        "needs 2 h100; 1 are free; queue mine holds 2",
+    )
+    other = running(job("other", 2, 2, queue_name="mine", preemptible=False), {"h100-0": 2})
+    assert waits(safe, other, on=nodes(1), queues=lab) == (
+        "QuotaExceeded",
+        "needs 2 h100; non-preemptible jobs never borrow; those of queue mine hold 2 of its 3",
+    )
+
+
 def test_a_cohort_that_is_full_now() -> None:
     full = running(job("full", 4, 4, queue_name="yours"), {"h100-0": 4})
     lab = (queue("mine", quota(1), cohort="lab"), queue("yours", quota(4), cohort="lab"))
@@ -181,6 +196,11 @@ def test_a_job_at_its_maximum() -> None:
 def test_a_job_that_is_held() -> None:
     reason, message = stays(running(job("one", 1, 4, held=True), TWO), on=nodes(1))
     assert (reason, message) == ("Held", "2 of at most 4: the annotation apportion.dev/hold keeps it as it is")
+
+
+def test_a_job_that_is_held_beyond_its_maximum() -> None:
+    reason, message = stays(running(job("one", 1, 1, held=True), TWO), on=nodes(1))
+    assert (reason, message) == ("Held", "2 of at most 1: the annotation apportion.dev/hold keeps it as it is")
 
 
 def test_a_step_for_which_the_quota_is_missing() -> None:

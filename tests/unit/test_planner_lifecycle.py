@@ -142,6 +142,18 @@ def test_placement_below_the_minimum_gives_all_back_and_the_wait_doubles() -> No
     assert outcome.memory.backoff == (Backoff("h100", 3, NOW + 240),)
 
 
+def test_what_did_not_come_is_given_back_now_though_its_next_place_is_not_free_yet() -> None:
+    """The plan has a place for it on the other flavor, where a pod that ends still sits."""
+    pending = unplaced(61, bound=0)
+    ends = replace(running(job("ends", 1, 1, completed=True), {"a100-0": 1}, "a100"))
+    world = snapshot(pending, ends, on=(*nodes(1), *nodes(1, len(pending.pods), "a100")))
+    decision = decide(world, Policy())
+    outcome = next(one for one in decision.outcomes if one.key == pending.key)
+    assert (outcome.granted, outcome.target.flavor) == (NOTHING, "a100")
+    (change,) = (one for one in decision.resizes if one.key == pending.key)
+    assert (change.wave, change.current, change.target) == (0, outcome.current, NOTHING)
+
+
 def test_a_flavor_in_back_off_is_left_out_and_tried_again() -> None:
     resting = replace(
         job("one", 1, 2),

@@ -74,6 +74,16 @@ class Snapshot:
     grace: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
+    def in_order(self) -> "Snapshot":
+        """The same, sorted by name as the program expects: no decision depends on how somebody listed things."""
+        return replace(
+            self,
+            nodes=tuple(sorted(self.nodes, key=lambda node: node.name)),
+            flavors=tuple(sorted(self.flavors, key=lambda flavor: flavor.name)),
+            jobs=tuple(sorted(self.jobs, key=lambda job: job.key)),
+            queues=tuple(sorted(self.queues, key=lambda queue: queue.name)),
+        )
+
     def __getstate__(self) -> dict[str, Any]:
         """A mapping proxy cannot be pickled; a solver in another process gets a plain dict."""
         return {**self.__dict__, "terms": dict(self.terms)}

@@ -14,7 +14,7 @@ from apportion.planner.accounting import capacity, queue_use
 from apportion.planner.churn import Changes, Churn, beyond, fixed, held_steady
 from apportion.planner.defragmentation import clearings, departed, with_clearing
 from apportion.planner.entitled import entitled
-from apportion.planner.explain import UNSERVED, Reasons
+from apportion.planner.explain import HOPELESS, UNSERVED, Reasons
 from apportion.planner.fairness import fairness
 from apportion.planner.favour import favoured
 from apportion.planner.lifecycle import State, assess, base_terms, soonest
@@ -54,9 +54,10 @@ def decide(snapshot: Snapshot, policy: Policy, rule: Solve = solve) -> Decision:
     """Decide a whole round for all jobs; `rule` shares what may be shared, by default the integer program.
 
     Reads nothing but its arguments; `snapshot.now` is the time. The same snapshot and policy give the same decision,
-    but for a solver that its time limit cut short. Raises nothing for any jobs, nodes or queues: what cannot be
-    decided is kept and explained.
+    but for a solver that its time limit cut short; outcomes are sorted by job. Raises nothing for any jobs, nodes or
+    queues: what cannot be decided is kept and explained.
     """
+    snapshot = snapshot.in_order()
     return concluded(snapshot, policy, wanted(snapshot, policy, rule))
 
 
@@ -169,6 +170,7 @@ def concluded(snapshot: Snapshot, policy: Policy, found: Wanted) -> Decision:
     resizes = entitled(settled, before, in_waves(settled, before, steps, found.first).resizes)
     resizes = tuple(replace(one, leaving=departures[one.key].pods) if one.key in departures else one for one in resizes)
     granted = grants_of(settled, steps, resizes, policy)
+    resizes = tuple(_given_back(one, granted[one.key]) for one in resizes)
     changes = any(granted[key] != before[key] for key in granted)
     number = snapshot.round + 1 if changes else snapshot.round
     reasons = Reasons(settled, plan, targets, found.churn)
@@ -192,6 +194,13 @@ def concluded(snapshot: Snapshot, policy: Policy, found: Wanted) -> Decision:
         recheck_after=recheck(settled, states.values(), outcomes, found.churn),
         warnings=(*snapshot.warnings, *capped(snapshot, policy)[1], *plan.warnings),
     )
+
+
+def _given_back(resize: Resize, granted: Grant) -> Resize:
+    """A change that has to wait, of a job whose pods did not come: now it gives back what it was granted for them."""
+    if resize.wave == 0 or granted == resize.current:
+        return resize
+    return Resize(resize.key, resize.current, granted)
 
 
 def adopted(job: Job, snapshot: Snapshot) -> Job:
@@ -325,8 +334,8 @@ def recheck(snapshot: Snapshot, states: Iterable[State], outcomes: Iterable[Outc
     waits = False
     for state, said in zip(states, outcomes, strict=True):
         at = soonest(at, state.recheck_at)
-        waiting = said.granted != said.target or said.reason in UNSERVED
-        waits = waits or waiting
+        has_nothing = snapshot.terms[said.key].candidate and not said.granted.replicas and said.reason not in HOPELESS
+        waits = waits or has_nothing or said.granted != said.target or said.reason in UNSERVED
         if state.job.runs_until > snapshot.now:
             at = soonest(at, state.job.runs_until)
         at = soonest(at, unbound_until(state.job))

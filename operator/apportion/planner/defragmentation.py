@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from apportion.model.eligibility import accepts, current_grant, free_now, request_on, speed
 from apportion.model.jobs import Admission, Displaced, Job, JobKey
-from apportion.model.plan import Clearing, Departure, Grant, Plan
+from apportion.model.plan import Clearing, Departure, Grant, Plan, Status
 from apportion.model.policy import Aim, Policy
 from apportion.model.snapshot import Snapshot, Terms
 from apportion.optimizer import Appraisal
@@ -82,10 +82,12 @@ def with_clearing(plan: Plan, solved: Snapshot, policy: Policy, clearing: Cleari
         for one in plan.allocations
     )
     staying = plan.bound if plan.bound_staying is None else plan.bound_staying
-    return replace(
+    moved = replace(
         plan, allocations=allocations, objective=objective, bound=max(plan.bound, objective),
         bound_staying=max(staying, objective), clearing=clearing,
     )  # fmt: skip
+    proved = plan.status is Status.OPTIMAL and moved.gap_staying <= max(policy.solver.gap, plan.gap_staying)
+    return moved if proved else replace(moved, status=Status.FEASIBLE)
 
 
 def departed(snapshot: Snapshot, clearing: Clearing) -> Snapshot:

@@ -19,6 +19,8 @@ from apportion.planner.spending import Spending
 DEFAULT_TERMS = Terms()
 UNSERVED = ("NoCapacity", "QuotaExceeded", "BudgetExceeded", "PowerCapped", "NotWorthIt")
 """Reasons of jobs that would take more if they could."""
+HOPELESS = ("NoCompatibleFlavor", "GangTooLarge")
+"""Reasons of jobs that wait for another cluster: time alone brings them nothing."""
 
 
 class Reasons:
@@ -32,6 +34,8 @@ class Reasons:
         self.queues = {queue.name: queue for queue in snapshot.queues}
         self.cohorts = {q.name: group for group in cohort_members(snapshot.queues).values() for q in group}
         self.used = usage(snapshot.jobs, targets)
+        never_borrow = [job for job in snapshot.jobs if not job.preemptible]
+        self.used_by_never_borrowing = usage(never_borrow, targets)
         self.spending = Spending(snapshot, targets)
         self._members: dict[object, tuple[Node, ...]] = {}
         self._slots: dict[object, int] = {}
@@ -69,11 +73,12 @@ class Reasons:
         target = self.targets[job.key]
         step = next((step for step in job.steps if step > target.replicas), None)
         have = f"{target.replicas} of at most {job.maximum}"
-        if step is None:
+        if step is None and not (job.held and target.replicas > job.maximum):
             return Block("AtMaximum", f"{target.replicas} of at most {job.maximum} on {target.flavor}")
         terms = self.snapshot.terms.get(job.key, DEFAULT_TERMS)
         if job.held:
             return Block("Held", f"{have}: the annotation apportion.dev/hold keeps it as it is")
+        assert step is not None
         if self._steady(job):
             return Block("ChurnBudgetSpent", f"{have}: {self.churn.why(job)}")
         if terms.pinned or not terms.grows:
@@ -197,7 +202,11 @@ class Reasons:
         used = self.used.get((queue.name, flavor.name), 0)
         quota = queue.quota(flavor.name)
         nominal = quota.nominal if quota else 0
-        most = self._most(queue, flavor.name) if job.preemptible else nominal
+        most = self._most(queue, flavor.name)
+        if not job.preemptible:
+            own = self.used_by_never_borrowing.get((queue.name, flavor.name), 0)
+            if own + more > nominal:
+                return f"non-preemptible jobs never borrow; those of queue {queue.name} hold {own} of its {nominal}"
         if used + more > most:
             beyond = f" and may borrow {most - nominal}" if most > nominal else ""
             return f"queue {queue.name} holds {used} of its {nominal}{beyond}"
