@@ -154,6 +154,20 @@ def test_the_cheaper_way_is_taken() -> None:
         assert outcome(decision).target.flavor == flavor
 
 
+@pytest.mark.parametrize(
+    ("target", "slow", "flavor"),
+    [(by(10, 3e6), 2.0, "h100"), (by(10, 3e6), 1.0, "a100"), (Target(throughput=100.0), 2.0, "a100")],
+    ids=["sooner done costs less", "sooner done costs more", "no end"],
+)
+def test_work_with_an_end_goes_where_the_work_is_cheapest_not_the_hour(
+    target: Target, slow: float, flavor: str
+) -> None:
+    """Both are fast enough with its four: 400 a second on h100 for 3 each, or 200 on a100 for 1 or 2 each."""
+    flavors = (replace(A100, price_per_hour=slow), replace(H100, price_per_hour=3.0))
+    gang = aims(target=target, steps=(4,))
+    assert outcome(decide(snapshot(gang, on=BOTH, flavors=flavors), Policy())).target.flavor == flavor
+
+
 def test_where_a_price_is_unknown_the_fewest_are_the_cheapest() -> None:
     flavors = (replace(A100, price_per_hour=0.1), H100)
     decision = decide(snapshot(aims(target=Target(throughput=450)), on=BOTH, flavors=flavors), Policy())

@@ -57,8 +57,11 @@ def enough(job: Job, flavors: Iterable[Flavor], now: float) -> tuple[Enough, ...
     for flavor in flavors:
         step = smallest(job, flavor, needed)
         if step is not None:
-            cost[flavor.name] = step * job.per_replica * _price(flavor, flavors)
-            rates.append(expected(job, flavor, step))
+            rate, an_hour = expected(job, flavor, step), step * job.per_replica * _price(flavor, flavors)
+            # Work with an end is paid for until it is done, a rate for as long as it is wanted.
+            ends = job.target is not None and job.target.deadline is not None
+            cost[flavor.name] = an_hour / rate if ends else an_hour
+            rates.append(rate)
     cheapest = min(cost.values(), default=0.0)
     counts = max(needed * REACHED_COUNTS, min(rates, default=0.0) / (1 - THRIFT))
     return tuple(
