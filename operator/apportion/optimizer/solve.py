@@ -25,7 +25,7 @@ from apportion.optimizer.rows import Rows
 from apportion.optimizer.sharing import Target, nearest_to_current, priced, shared
 from apportion.optimizer.solving import Solvers
 from apportion.optimizer.stages import staged
-from apportion.optimizer.staying import Ground
+from apportion.optimizer.staying import Ground, needed
 from apportion.optimizer.telling import Proof, kept, told
 from apportion.optimizer.value import terms_of
 
@@ -85,8 +85,9 @@ class Round:
         self.solvers = Solvers(policy.solver)
         cells = cells_of(snapshot)
         self.ground = Ground(snapshot, cells)
-        # Nobody here can mend what others took too much; what these jobs hold beyond their room goes below zero.
-        room = np.maximum(Placer(self.ground).free, 0)
+        # Nobody here can mend what others took too much, or what a node lost under pods that have to stay: that costs
+        # nobody elsewhere. What these jobs hold beyond goes below zero.
+        room = np.maximum(np.maximum(Placer(self.ground).free, 0), needed(snapshot, self.ground, self.choices))
         self.found = options(snapshot, policy, self.ground, room, self.choices)
         self.sizes = np.array([group.size for group in self.found.groups], dtype=np.int64)
         self._counted: dict[tuple[tuple[int, ...], bool], Attempt] = {}
