@@ -64,6 +64,16 @@ def test_only_minimums_that_were_promised_need_what_is_lost() -> None:
     assert (held(2, 1), held(4, 1), held(2, 0), held(0, 0)) == (3, 3, 2, 0)
 
 
+def test_who_loses_its_minimum_after_all_needs_nothing() -> None:
+    """Five were granted where there are three by now; who is left out of it leaves no room for what it held."""
+    jobs = [
+        running(job("gang", 3, 3), {"lost": 3}),
+        running(job("high", 1, 3, priority=100), {"lost": 1}),
+        replace(running(job("unbound", 1, 1), {"lost": 1}), pods=()),
+    ]
+    assert granted(snapshot(*jobs, on=(node("lost", 3),))) == {"gang": 0, "high": 1, "unbound": 1}
+
+
 @pytest.mark.parametrize("offered", [8, 7])
 def test_a_queue_borrows_what_is_free_although_another_node_lost_some(offered: int) -> None:
     queues = (queue("a", quota(10), cohort="all"), queue("b", quota(4), cohort="all"))
