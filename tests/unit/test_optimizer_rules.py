@@ -39,6 +39,16 @@ def test_blocks_are_counted_by_node_and_rows_that_say_nothing_new_are_dropped() 
     assert row_names(snapshot([node("n1", 8), node("n2", 8)], [job("a", 1, 4)])) == {}
 
 
+def test_sizes_that_are_no_multiples_of_each_other_keep_to_what_there_is_in_all() -> None:
+    """Three of 3 and two of 4 are 17, but four and a half blocks of 3 and two of 4: a row of each allows them on 16."""
+    has = running(job("has", 3, 3, 3), {"n": 3})
+    has = replace(has, pods=has.pods[:1])
+    base = under(snapshot([node("n", 16)], [has, job("gang", 2, 2, 4)]), has=Terms(keeps=3))
+    plan = solve(base, EXACT)
+    assert (granted(plan), plan.status, plan.warnings) == ({"has": 3, "gang": 0}, Status.OPTIMAL, ())
+    assert row_names(base)["capacity/h100/1"] == 16.0
+
+
 def test_cpu_that_binds_gets_a_row_and_is_respected() -> None:
     hungry = job("a", 1, 8, requests={"cpu": 3_000}, curve=LINEAR)
     base = snapshot([node("n", 8, allocatable={"cpu": 10_000})], [hungry])

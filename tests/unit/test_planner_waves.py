@@ -6,7 +6,7 @@ from itertools import permutations
 import pytest
 
 from apportion.model import caps
-from apportion.model.jobs import FlavorChoice, Job, JobKey
+from apportion.model.jobs import Admission, FlavorChoice, Job, JobKey
 from apportion.model.plan import Grant, Resize
 from apportion.model.policy import Policy
 from apportion.model.selection import NodeChoice, Taint, Toleration
@@ -15,7 +15,7 @@ from apportion.planner import decide
 from apportion.planner.entitled import entitled
 from apportion.planner.flight import Flight, Kind
 from apportion.planner.waves import blocked_moves, in_waves
-from builders import GPU, job, node, nodes, queue, quota, running, snapshot
+from builders import GPU, NOW, job, node, nodes, queue, quota, running, snapshot
 
 
 def waves(world: Snapshot, **targets: int) -> dict[str, Resize]:
@@ -61,6 +61,26 @@ def test_granted_pods_that_are_not_bound_keep_their_room_reserved() -> None:
     world = snapshot(granted, job("b", 8, 8), job("c", 4, 4), on=nodes(1))
     assert wave(world, "b", a=4, b=8, c=0) == 1
     assert wave(world, "c", a=4, b=0, c=4) == 0
+
+
+def on_the_way_to_h100() -> Job:
+    """A job that was moved from a100 to h100: its old pods are leaving, the new ones do not exist yet."""
+    moved = running(job("moved", 4, 4), {"a100-0": 4}, "a100")
+    leaving = tuple(replace(pod, terminating=True) for pod in moved.pods)
+    return replace(moved, pods=leaving, memory=replace(moved.memory, admission=Admission("h100", 4, 1, NOW - 20)))
+
+
+def test_the_room_that_a_waiting_move_was_granted_and_has_not_bound_yet_is_given_to_nobody_else() -> None:
+    moved, comes = on_the_way_to_h100(), job("comes", 1, 1)
+    before = {moved.key: Grant("h100", 4), comes.key: Grant()}
+    targets = {moved.key: Grant("a100", 4), comes.key: Grant("h100", 1)}
+    for h100, expected in ((4, 1), (5, 0)):
+        world = snapshot(moved, comes, on=(*nodes(1, h100), *nodes(1, 4, "a100")))
+        found = {resize.key.name: resize.wave for resize in in_waves(world, before, targets).resizes}
+        assert found == {"comes": expected, "moved": 1}
+        # Who is evicted before its pods came leaves nothing behind.
+        evicted = {**targets, moved.key: Grant()}
+        assert {resize.wave for resize in in_waves(world, before, evicted).resizes} == {0}
 
 
 def test_the_larger_pods_of_a_saturated_pool_go_first() -> None:

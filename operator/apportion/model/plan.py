@@ -178,7 +178,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Capacity:
-    """Accelerators of one flavor on placeable nodes: free = allocatable - what others use - what jobs' pods hold."""
+    """Accelerators of one flavor on placeable nodes. free: by node, what neither others use nor jobs' pods hold.
+
+    A node that lost devices under its pods has none free, and takes none from the other nodes.
+    """
 
     flavor: str
     resource: str

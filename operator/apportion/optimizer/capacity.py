@@ -3,11 +3,13 @@
 For a set E of nodes and any shape h, each pod p that can only go to E counts min_r floor(p_r / h_r) blocks and a node
 with free room f holds min_r floor(f_r / h_r) of them (r: the resources h names). Floors of sums are never below sums of
 floors, so  sum k blocks(p) <= sum_n blocks(f_n)  holds for every packing. With h = {accelerators: s} for each replica
-size s it is row (2) of optimizer.md, exact where the sizes form a divisor chain. Pods that stay where they are count
+size s it is row (2) of optimizer.md, exact where the sizes form a divisor chain. Where they do not, as with 3 and 4, no
+such row keeps to what there is in all: one of their greatest common divisor does. Pods that stay where they are count
 by what they keep others from: see footprints.py.
 """
 
 from functools import lru_cache
+from math import gcd
 
 import numpy as np
 
@@ -90,7 +92,8 @@ class Capacity:
     def _shapes(self, pods: list[Shape]) -> list[Shape]:
         """Accelerators alone by rising size, then totals of the other resources, then whole pods."""
         resource = self._flavor.resource
-        sizes = sorted({dict(pod)[resource] for pod in pods})
+        asked = {dict(pod)[resource] for pod in pods}
+        sizes = sorted({gcd(*asked), *asked} if asked else ())
         others = sorted({name for pod in pods for name, _ in pod} - {resource})
         shapes: list[Shape] = [((resource, size),) for size in sizes[:MOST_SHAPES]]
         shapes += [((name, 1),) for name in others]

@@ -67,11 +67,15 @@ def _of_job(snapshot: Snapshot, job: Job, allocation: Allocation) -> list[str]:
 
 
 def _of_capacity(snapshot: Snapshot, flavor: Flavor, on: list[tuple[Job, int]]) -> list[str]:
-    """For each set of nodes that some job can reach: what all jobs within it use of the accelerators free there."""
+    """For each set of nodes that some job can reach: what all jobs within it use of the accelerators free there.
+
+    That may be more than there is where nodes lost some, but then nobody there has more than before.
+    """
     free = room(snapshot)
     nodes = [node for node in snapshot.nodes if node.placeable and node.flavor == flavor.name]
     left = {node.name: max(0, free[node.name].get(flavor.resource, 0)) for node in nodes}
     held: dict[str, int] = {}
+    stay = _needed(flavor, on)
     use: list[tuple[Job, int, frozenset[str]]] = []
     reach: dict[object, frozenset[str]] = {}
     for job in snapshot.jobs:
@@ -88,14 +92,32 @@ def _of_capacity(snapshot: Snapshot, flavor: Flavor, on: list[tuple[Job, int]]) 
             reach[job.nodes] = _reach(job, flavor, nodes)
         new = replicas - _elsewhere(job, flavor, replicas, closed)
         use.append((job, new * job.per_replica * flavor.unit, reach[job.nodes]))
+    counts = {job.key: replicas for job, replicas in on}
     found = []
     for nodes_of_set in {names for _, amount, names in use if amount > 0}:
         inside = [(job, amount) for job, amount, names in use if names <= nodes_of_set]
         wanted = sum(amount for _, amount in inside)
-        total = sum(max(0, left[name] - held.get(name, 0)) for name in nodes_of_set)
-        if wanted > total:
+        total = sum(max(0, left[name] - held.get(name, 0), stay[name]) for name in nodes_of_set)
+        if wanted > total and any(_gains(job, flavor, counts[job.key]) for job, _ in inside):
             found.append(f"{flavor.name}: {wanted} {flavor.resource} granted on nodes that have {total} free")
     return found
+
+
+def _needed(flavor: Flavor, on: list[tuple[Job, int]]) -> Counter[str]:
+    """By node what pods that stay hold there at most of jobs' minimums: more than there is if devices broke."""
+    stay = Counter[str]()
+    for job, _ in on:
+        if current_grant(job).flavor == flavor.name:
+            pods = [pod for pod in job.pods if pod.node is not None and not pod.terminating]
+            for name, count in Counter(pod.node or "" for pod in pods).items():
+                stay[name] += min(count, job.minimum) * job.per_replica * flavor.unit
+    return stay
+
+
+def _gains(job: Job, flavor: Flavor, replicas: int) -> bool:
+    """Whether this is more than it had on the flavor."""
+    grant = current_grant(job)
+    return grant.flavor != flavor.name or replicas > grant.replicas
 
 
 def _reach(job: Job, flavor: Flavor, nodes: list[Node]) -> frozenset[str]:

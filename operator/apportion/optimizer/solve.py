@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from apportion.model.jobs import JobKey
-from apportion.model.plan import Plan
+from apportion.model.plan import Plan, Status
 from apportion.model.policy import Aim, Policy
 from apportion.model.snapshot import Snapshot, capped
 from apportion.optimizer.attempts import Attempt, admission_constant
@@ -25,7 +25,7 @@ from apportion.optimizer.rows import Rows
 from apportion.optimizer.sharing import Target, nearest_to_current, priced, shared
 from apportion.optimizer.solving import Solvers
 from apportion.optimizer.stages import staged
-from apportion.optimizer.staying import Ground
+from apportion.optimizer.staying import Ground, needed
 from apportion.optimizer.telling import Proof, kept, told
 from apportion.optimizer.value import terms_of
 
@@ -44,6 +44,9 @@ def solve(snapshot: Snapshot, policy: Policy) -> Plan:
     started = time.perf_counter()
     try:
         plan = Round(snapshot, policy).plan()
+        if plan.status is Status.KEPT:
+            # Room was counted for pods that then do not stay.
+            plan = Round(snapshot, policy, lasting=False).plan()
     except Exception as problem:
         plan = kept(snapshot, f"no plan could be made: {type(problem).__name__}: {problem}")
     return replace(plan, seconds=time.perf_counter() - started)
@@ -74,9 +77,12 @@ class Effort:
 
 
 class Round:
-    """One program: what it is made of, and the steps to a plan."""
+    """One program: what it is made of, and the steps to a plan.
 
-    def __init__(self, snapshot: Snapshot, policy: Policy) -> None:
+    lasting: nodes have room for the pods of promised minimums, whatever they offer by now.
+    """
+
+    def __init__(self, snapshot: Snapshot, policy: Policy, lasting: bool = True) -> None:
         snapshot, _ = capped(snapshot, policy)
         self.snapshot, self.policy = snapshot, policy
         self.gap = max(0.0, policy.solver.gap)
@@ -85,8 +91,11 @@ class Round:
         self.solvers = Solvers(policy.solver)
         cells = cells_of(snapshot)
         self.ground = Ground(snapshot, cells)
-        # Nobody here can mend what others took too much; what these jobs hold beyond their room goes below zero.
+        # Nobody here can mend what others took too much, or what a node lost under pods that have to stay: that costs
+        # nobody elsewhere. What these jobs hold beyond goes below zero.
         room = np.maximum(Placer(self.ground).free, 0)
+        if lasting:
+            room = np.maximum(room, needed(snapshot, self.ground, self.choices))
         self.found = options(snapshot, policy, self.ground, room, self.choices)
         self.sizes = np.array([group.size for group in self.found.groups], dtype=np.int64)
         self._counted: dict[tuple[tuple[int, ...], bool], Attempt] = {}

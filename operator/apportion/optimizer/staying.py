@@ -209,6 +209,17 @@ class Ground:
         return Stay(job, self.flavors.get(grant.flavor), self._holds.of(bound), max(0, grant.replicas - here))
 
 
+def needed(snapshot: Snapshot, ground: Ground, jobs: Iterable[Job]) -> NDArray[np.int64]:
+    """By node of the cells and resource, what the pods of these jobs hold that stay if each that was promised something
+    is set to its minimum: it can do with no less, also where its node offers less by now."""
+    least = np.zeros_like(ground.cells.free)
+    for job in jobs:
+        if terms_of(snapshot, job).keeps > 0:
+            held = ground.held(job, current_grant(job).flavor, job.minimum)
+            least[held.rows] += held.amounts
+    return least
+
+
 class Standing:
     """Everybody where they are: `free` is what is left on the nodes of `cells` if all these jobs keep all they have."""
 

@@ -24,13 +24,16 @@ def capacity(snapshot: Snapshot) -> tuple[Capacity, ...]:
 
 
 def _capacity(snapshot: Snapshot, flavor: Flavor, held: Mapping[str, Mapping[str, int]]) -> Capacity:
-    allocatable = others = jobs = 0
+    allocatable = others = jobs = free = 0
     for node in snapshot.nodes:
         if node.flavor == flavor.name and node.placeable:
-            allocatable += request_on(node.allocatable, flavor)
-            others += -(-node.foreign.get(flavor.resource, 0) // flavor.unit)
-            jobs += -(-held.get(node.name, {}).get(flavor.resource, 0) // flavor.unit)
-    free = max(0, allocatable - others - jobs)
+            offered = request_on(node.allocatable, flavor)
+            foreign = -(-node.foreign.get(flavor.resource, 0) // flavor.unit)
+            mine = -(-held.get(node.name, {}).get(flavor.resource, 0) // flavor.unit)
+            allocatable += offered
+            others += foreign
+            jobs += mine
+            free += max(0, offered - foreign - mine)
     return Capacity(flavor.name, flavor.resource, allocatable, others, free, jobs)
 
 

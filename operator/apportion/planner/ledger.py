@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
-from apportion.model.eligibility import accepts, current_grant, eligible, request_on, room, speed
+from apportion.model.eligibility import accepts, current_grant, eligible, free_now, request_on, room, speed
 from apportion.model.flavors import Flavor
 from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import Grant
@@ -41,7 +41,6 @@ class Ledger:
         self.taken: dict[JobKey, str] = {}
         self.promised: set[JobKey] = set()
         self.reclaimed: Usage = defaultdict(int)
-        self._room: dict[str, int] = {}
         self._startable: dict[tuple[object, str], bool] = {}
 
     @cached_property
@@ -118,11 +117,18 @@ class Ledger:
 
     def unoccupied(self, flavor: Flavor) -> int:
         """Accelerators of the flavor that no job has or was promised."""
-        if flavor.name not in self._room:
-            free = room(self.snapshot)
-            here = [free[node.name] for node in self.snapshot.nodes if node.flavor == flavor.name and node.placeable]
-            self._room[flavor.name] = sum(request_on(amounts, flavor) for amounts in here)
         return self._room[flavor.name] - sum(count for (_, name), count in self.used.items() if name == flavor.name)
+
+    @cached_property
+    def _room(self) -> dict[str, int]:
+        """Accelerators by flavor; a node that lost devices under the jobs' pods has those that they hold."""
+        offered, left = room(self.snapshot), free_now(self.snapshot)
+        found = {}
+        for flavor in self.snapshot.flavors:
+            here = [node.name for node in self.snapshot.nodes if node.flavor == flavor.name and node.placeable]
+            lost = sum(max(0, -left[name].get(flavor.resource, 0)) // flavor.unit for name in here)
+            found[flavor.name] = sum(request_on(offered[name], flavor) for name in here) + lost
+        return found
 
     def _floor_grants(self) -> dict[JobKey, Grant]:
         floors = {}

@@ -229,11 +229,14 @@ def on_its_way(
     flavor_of: Mapping[str, str | None],
     eligibility: Eligibility,
 ) -> tuple[Kind | None, int]:
-    """Pods that were granted and are not bound yet: their room is reserved, unless the grant shrinks below them."""
+    """Pods that were granted and are not bound yet: their room is reserved, unless the grant shrinks below them.
+
+    Whether a job that is to move can go is not known yet: all that it was granted stays its own until then.
+    """
     granted, target = before.get(job.key, current_grant(job)), targets.get(job.key, Grant())
-    if granted.replicas == 0 or granted.flavor != target.flavor:
+    if granted.replicas == 0 or target.replicas == 0:
         return None, 0
-    kept = min(granted.replicas, target.replicas)
+    kept = min(granted.replicas, target.replicas) if granted.flavor == target.flavor else granted.replicas
     kind = eligibility.kind(job, granted.flavor, with_new=waiting_for_nodes(job) > 0)
     return kind, kept - bound_on(job, granted.flavor, flavor_of)
 
