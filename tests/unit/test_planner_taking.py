@@ -339,3 +339,22 @@ def test_proportional_division_by_largest_remainder(
     amount: int, weights: dict[str, int], shares: dict[str, int]
 ) -> None:
     assert proportional(amount, weights) == shares
+
+
+def test_who_may_lose_its_minimum_goes_and_not_who_has_just_begun_to_run() -> None:
+    """The 4s of the urgent job need a place that only two leave together; the one in its minRuntime is not of them."""
+    rich = running(
+        job("rich", 2, 8, queue_name="only", priority=9), {f"h100-{n}": k for n, k in enumerate((1, 1, 3, 2))}
+    )
+    begun = running(job("begun", 1, 1, 4, queue_name="only", min_runtime_seconds=300), {"h100-1": 1}, since=NOW - 81)
+    late = running(job("late", 2, 8, queue_name="only"), {"h100-1": 2, "h100-3": 2, "h100-4": 1}, since=NOW - 1)
+    ready, *others = late.pods
+    late = replace(late, pods=(ready, *(replace(pod, ready=False, ready_since=None) for pod in others)))
+    on = tuple(node(f"h100-{at}", size) for at, size in enumerate((3, 8, 3, 4, 2)))
+    urgent = job("urgent", 1, 3, 4, queue_name="only", priority=9)
+    decision = decide(snapshot(rich, begun, late, urgent, on=on, queues=ALONE), Policy())
+    assert {name: target(decision, name).replicas for name in ("begun", "late", "urgent")} == {
+        "begun": 1,
+        "late": 0,
+        "urgent": 1,
+    }
