@@ -10,6 +10,7 @@ from apportion.model.jobs import Job
 from apportion.model.plan import Decision, Grant, Outcome
 from apportion.model.policy import NO_BUDGET, Policy
 from apportion.model.queues import Queue
+from apportion.model.selection import NodeChoice
 from apportion.model.snapshot import Snapshot, Terms
 from apportion.planner import decide
 from apportion.planner.churn import Churn
@@ -393,3 +394,13 @@ def test_who_waits_for_new_nodes_is_protected_as_within_its_min_runtime() -> Non
     on = (node("h100-0"), node("h100-1", foreign={GPU: 8}))
     world = snapshot(low, urgent, on=on, queues=ALONE, flavors=(A100, offer))
     assert target(decide(world, Policy()), "low").replicas == 8
+
+
+def test_who_may_grow_into_its_quota_is_not_moved_within_its_min_runtime() -> None:
+    begun = running(job("begun", 2, 4, queue_name="mine", min_runtime_seconds=300), {"h100-0": 2}, since=NOW - 20)
+    other = running(job("other", 1, 1, queue_name="yours"), {"h100-1": 1})
+    come = job("come", 8, 8, queue_name="mine", nodes=NodeChoice(selector=(("gpu", "h100"),)))
+    queues = (queue("mine", quota(12), quota(8, "a100"), cohort="lab"), queue("yours", quota(0), cohort="lab"))
+    on = (node("a100-0", flavor="a100"), node("h100-0"), node("h100-1", 1))
+    decision = decide(snapshot(begun, other, come, on=on, queues=queues), Policy())
+    assert target(decision, "begun").flavor == "h100"
