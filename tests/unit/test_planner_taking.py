@@ -5,15 +5,18 @@ from dataclasses import replace
 import pytest
 
 from apportion.model.curves import Points
+from apportion.model.flavors import Provisionable
 from apportion.model.jobs import Job
 from apportion.model.plan import Decision, Grant, Outcome
 from apportion.model.policy import NO_BUDGET, Policy
+from apportion.model.queues import Queue
+from apportion.model.selection import NodeChoice
 from apportion.model.snapshot import Snapshot, Terms
 from apportion.planner import decide
 from apportion.planner.churn import Churn
 from apportion.planner.queueing import proportional
 from apportion.planner.terms import settle
-from builders import A100, H100, NOW, job, node, nodes, queue, quota, running, snapshot
+from builders import A100, GPU, H100, NOW, job, node, nodes, queue, quota, running, snapshot
 
 
 def said(decision: Decision, name: str) -> Outcome:
@@ -159,29 +162,34 @@ def test_a_non_preemptible_job_does_not_start_beyond_the_nominal_quota() -> None
 
 
 ALONE = (queue("only", quota(16)),)
+# Without any Queue all jobs stand in one, without a quota.
+in_one_queue = pytest.mark.parametrize(("only", "queues"), [("only", ALONE), (None, ())], ids=["a Queue", "no Queue"])
 
 
-def test_a_higher_class_takes_an_admission_of_its_queue() -> None:
-    low = running(job("low", 16, 16, queue_name="only", priority=1), {"h100-0": 8, "h100-1": 8})
-    decision = decided(low, job("urgent", 8, 8, queue_name="only", priority=9), queues=ALONE)
+@in_one_queue
+def test_a_higher_class_takes_an_admission_of_its_queue(only: str | None, queues: tuple[Queue, ...]) -> None:
+    low = running(job("low", 16, 16, queue_name=only, priority=1), {"h100-0": 8, "h100-1": 8})
+    decision = decided(low, job("urgent", 8, 8, queue_name=only, priority=9), queues=queues)
     assert target(decision, "urgent").replicas == 8
     assert target(decision, "low").replicas == 0
 
 
-def test_surplus_goes_before_an_admission() -> None:
-    low = running(job("low", 4, 16, queue_name="only", priority=1), {"h100-0": 8, "h100-1": 8})
-    decision = decided(low, job("urgent", 8, 8, queue_name="only", priority=9), queues=ALONE)
+@in_one_queue
+def test_surplus_goes_before_an_admission(only: str | None, queues: tuple[Queue, ...]) -> None:
+    low = running(job("low", 4, 16, queue_name=only, priority=1), {"h100-0": 8, "h100-1": 8})
+    decision = decided(low, job("urgent", 8, 8, queue_name=only, priority=9), queues=queues)
     assert target(decision, "urgent").replicas == 8
     assert target(decision, "low").replicas == 8
 
 
-def test_min_runtime_protects_from_a_higher_class() -> None:
+@in_one_queue
+def test_min_runtime_protects_from_a_higher_class(only: str | None, queues: tuple[Queue, ...]) -> None:
     low = running(
-        job("low", 16, 16, queue_name="only", priority=1, min_runtime_seconds=300),
+        job("low", 16, 16, queue_name=only, priority=1, min_runtime_seconds=300),
         {"h100-0": 8, "h100-1": 8},
         since=NOW - 100,
     )
-    decision = decided(low, job("urgent", 8, 8, queue_name="only", priority=9), queues=ALONE)
+    decision = decided(low, job("urgent", 8, 8, queue_name=only, priority=9), queues=queues)
     assert target(decision, "low").replicas == 16
     assert target(decision, "urgent").replicas == 0
     assert decision.recheck_after is not None
@@ -195,9 +203,10 @@ def test_a_class_of_another_queue_takes_nothing() -> None:
     assert target(decision, "low").replicas == 16
 
 
-def test_nobody_loses_a_minimum_to_an_equal() -> None:
-    first = running(job("first", 16, 16, queue_name="only"), {"h100-0": 8, "h100-1": 8})
-    decision = decided(first, job("second", 1, 1, queue_name="only"), queues=ALONE)
+@in_one_queue
+def test_nobody_loses_a_minimum_to_an_equal(only: str | None, queues: tuple[Queue, ...]) -> None:
+    first = running(job("first", 16, 16, queue_name=only), {"h100-0": 8, "h100-1": 8})
+    decision = decided(first, job("second", 1, 1, queue_name=only), queues=queues)
     assert target(decision, "first").replicas == 16
     assert said(decision, "second").reason in ("NoCapacity", "QuotaExceeded")
 
@@ -209,9 +218,10 @@ def test_an_equal_takes_surplus_by_value() -> None:
     assert target(decision, "first").replicas >= 4
 
 
-def test_a_non_preemptible_job_is_no_victim_of_a_higher_class() -> None:
-    rigid = running(job("rigid", 16, 16, queue_name="only", preemptible=False), {"h100-0": 8, "h100-1": 8})
-    decision = decided(rigid, job("urgent", 8, 8, queue_name="only", priority=9), queues=ALONE)
+@in_one_queue
+def test_a_non_preemptible_job_is_no_victim_of_a_higher_class(only: str | None, queues: tuple[Queue, ...]) -> None:
+    rigid = running(job("rigid", 16, 16, queue_name=only, preemptible=False), {"h100-0": 8, "h100-1": 8})
+    decision = decided(rigid, job("urgent", 8, 8, queue_name=only, priority=9), queues=queues)
     assert target(decision, "rigid").replicas == 16
 
 
@@ -339,3 +349,58 @@ def test_proportional_division_by_largest_remainder(
     amount: int, weights: dict[str, int], shares: dict[str, int]
 ) -> None:
     assert proportional(amount, weights) == shares
+
+
+def test_who_may_lose_its_minimum_goes_and_not_who_has_just_begun_to_run() -> None:
+    """The 4s of the urgent job need a place that only two leave together; the one in its minRuntime is not of them."""
+    rich = running(
+        job("rich", 2, 8, queue_name="only", priority=9), {f"h100-{n}": k for n, k in enumerate((1, 1, 3, 2))}
+    )
+    begun = running(job("begun", 1, 1, 4, queue_name="only", min_runtime_seconds=300), {"h100-1": 1}, since=NOW - 81)
+    late = running(job("late", 2, 8, queue_name="only"), {"h100-1": 2, "h100-3": 2, "h100-4": 1}, since=NOW - 1)
+    ready, *others = late.pods
+    late = replace(late, pods=(ready, *(replace(pod, ready=False, ready_since=None) for pod in others)))
+    on = tuple(node(f"h100-{at}", size) for at, size in enumerate((3, 8, 3, 4, 2)))
+    urgent = job("urgent", 1, 3, 4, queue_name="only", priority=9)
+    decision = decide(snapshot(rich, begun, late, urgent, on=on, queues=ALONE), Policy())
+    assert {name: target(decision, name).replicas for name in ("begun", "late", "urgent")} == {
+        "begun": 1,
+        "late": 0,
+        "urgent": 1,
+    }
+
+
+@in_one_queue
+def test_what_an_evicted_job_left_goes_to_whom_it_left_it_for(only: str | None, queues: tuple[Queue, ...]) -> None:
+    """As many would run if another of the class had its place, and the evicted one came back beside that."""
+    first = job("first", 2, 2, 8, queue_name=only, priority=9, created=NOW - 101)
+    second = job("second", 2, 8, 2, queue_name=only, priority=9, created=NOW - 100)
+    low = job("low", 4, 8, queue_name=only, created=NOW - 300)
+    low = replace(low, memory=replace(low.memory, restarts=1))
+    decision = decided(first, second, low, queues=queues)
+    assert {name: target(decision, name).replicas for name in ("first", "second", "low")} == {
+        "first": 2,
+        "second": 0,
+        "low": 0,
+    }
+
+
+def test_who_waits_for_new_nodes_is_protected_as_within_its_min_runtime() -> None:
+    low = running(job("low", 8, 8, queue_name="only"), {"h100-0": 4})
+    assert low.admission is not None
+    low = replace(low, memory=replace(low.memory, admission=replace(low.admission, replicas=8, new_nodes=1)))
+    offer = replace(H100, provisionable=Provisionable(2, 8))
+    urgent = job("urgent", 8, 8, queue_name="only", priority=9)
+    on = (node("h100-0"), node("h100-1", foreign={GPU: 8}))
+    world = snapshot(low, urgent, on=on, queues=ALONE, flavors=(A100, offer))
+    assert target(decide(world, Policy()), "low").replicas == 8
+
+
+def test_who_may_grow_into_its_quota_is_not_moved_within_its_min_runtime() -> None:
+    begun = running(job("begun", 2, 4, queue_name="mine", min_runtime_seconds=300), {"h100-0": 2}, since=NOW - 20)
+    other = running(job("other", 1, 1, queue_name="yours"), {"h100-1": 1})
+    come = job("come", 8, 8, queue_name="mine", nodes=NodeChoice(selector=(("gpu", "h100"),)))
+    queues = (queue("mine", quota(12), quota(8, "a100"), cohort="lab"), queue("yours", quota(0), cohort="lab"))
+    on = (node("a100-0", flavor="a100"), node("h100-0"), node("h100-1", 1))
+    decision = decide(snapshot(begun, other, come, on=on, queues=queues), Policy())
+    assert target(decision, "begun").flavor == "h100"

@@ -64,13 +64,11 @@ class Attempt:
     def rank(self) -> tuple[float, ...]:
         """Greater for the better of two: promises kept, then class by class from the highest the admissions of
         incumbents and of all, then (under MaxMinFair) the worst off, then value."""
-        columns, groups = self.problem.options.columns, self.problem.options.groups
-        kept = np.bincount(columns.group, self.assignment.x * (columns.reduced <= 0), minlength=len(groups))
-        promises = np.array([group.keeps > 0 for group in groups], dtype=np.bool_)
+        groups = self.problem.options.groups
         worth = self._given * np.array([group.worth for group in groups])
         priority = np.array([group.like.priority for group in groups], dtype=np.int64)
         incumbent = np.array([group.current.replicas > 0 for group in groups], dtype=np.bool_)
-        ranks: list[float] = [float(kept @ promises)]
+        ranks: list[float] = [promises_kept(self.problem, self.assignment.x)]
         for rank in sorted({*priority.tolist()}, reverse=True):
             mine = priority == rank
             ranks += [round(float(worth[mine & incumbent].sum()), 9), round(float(worth[mine].sum()), 9)]
@@ -142,6 +140,13 @@ class Attempt:
                 else:
                     total += float(of_new[at])
         return total
+
+
+def promises_kept(problem: Problem, x: Floats) -> float:
+    """How many of those who were promised something have all of it."""
+    columns, groups = problem.options.columns, problem.options.groups
+    kept = np.bincount(columns.group, x * (columns.reduced <= 0), minlength=len(groups))
+    return float(kept @ np.array([group.keeps > 0 for group in groups], dtype=np.bool_))
 
 
 def admission_constant(problem: Problem) -> float:

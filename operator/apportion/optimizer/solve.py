@@ -11,7 +11,7 @@ from apportion.model.jobs import JobKey
 from apportion.model.plan import Plan, Status
 from apportion.model.policy import Aim, Policy
 from apportion.model.snapshot import Snapshot, capped
-from apportion.optimizer.attempts import Attempt, admission_constant
+from apportion.optimizer.attempts import Attempt, admission_constant, promises_kept
 from apportion.optimizer.cells import cells_of
 from apportion.optimizer.certificate import smoothed_prices
 from apportion.optimizer.fit import fit_of
@@ -24,7 +24,7 @@ from apportion.optimizer.repair import Repair, grown_up, repaired, trimmed
 from apportion.optimizer.rows import Rows
 from apportion.optimizer.sharing import Target, nearest_to_current, priced, shared
 from apportion.optimizer.solving import Solvers
-from apportion.optimizer.stages import staged
+from apportion.optimizer.stages import promised, staged
 from apportion.optimizer.staying import Ground, needed
 from apportion.optimizer.telling import Proof, kept, told
 from apportion.optimizer.value import terms_of
@@ -239,6 +239,11 @@ class Round:
             return attempt
         # Growth that does not place must cost nobody an admission: from everybody's smallest option up.
         lean = self._as_placed(replace(attempt, assignment=grown_up(repair, start), bound=best.bound))
+        if promises_kept(problem, lean.assignment.x) < promises_kept(problem, start):
+            # Nor may who was promised nothing be in the way of who was.
+            _, kept = promised(found, rows, self.solvers, effort.gap)
+            strict = replace(attempt, assignment=grown_up(repair, kept), bound=best.bound).without_room(attempt)
+            lean = max(lean, self._as_placed(strict), key=lambda one: one.rank)
         return max(attempt, lean, key=lambda one: one.rank)
 
     def _as_placed(self, attempt: Attempt) -> Attempt:

@@ -5,7 +5,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
-from apportion.model.eligibility import accepts, current_grant, eligible, free_now, request_on, room, speed
+from apportion.model.eligibility import (
+    accepts,
+    current_grant,
+    eligible,
+    free_now,
+    request_on,
+    room,
+    speed,
+    waiting_for_nodes,
+)
 from apportion.model.flavors import Flavor
 from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import Grant
@@ -75,7 +84,7 @@ class Ledger:
     def borrowed(self, queue: Queue, flavor: str) -> int:
         return self.used[queue.name, flavor] - nominal(queue, flavor) - self.reclaimed[queue.name, flavor]
 
-    def running_in(self, queue: str, flavor: str) -> list[Job]:
+    def running_in(self, queue: str | None, flavor: str) -> list[Job]:
         """Jobs that could give something: lowest class first, then the youngest grant."""
         running = [
             self.jobs[key]
@@ -86,7 +95,8 @@ class Ledger:
         return sorted(running, key=lambda job: (job.priority, -job.waiting_since, job.key))
 
     def past_min_runtime(self, job: Job) -> bool:
-        return job.admission is not None and self.snapshot.now >= job.runs_until
+        """While nodes come, a grant is protected as within minRuntime."""
+        return job.admission is not None and self.snapshot.now >= job.runs_until and not waiting_for_nodes(job)
 
     def surplus(self, borrowers: Sequence[Queue], flavor: Flavor) -> dict[JobKey, Grant]:
         """Borrowers' jobs at their minimums: a reclaim is stronger than minRuntime."""

@@ -40,6 +40,9 @@ class _Taking:
         self._seniors = self._waiting()
         self._refused: set[tuple[object, ...]] = set()
         self._wishes: dict[tuple[str, str], list[tuple[int, JobKey]]] = {}
+        running = (ledger.jobs[key] for key, grant in ledger.current.items() if grant.replicas)
+        self._lowest_running = _lowest_by_queue(running)
+        self._lowest_to_return = _lowest_by_queue(job for job in self._seniors if job.memory.restarts)
 
     def all(self) -> None:
         for job in self._seniors:
@@ -52,7 +55,7 @@ class _Taking:
                 continue
             borrowers = self._borrowers(job, flavor)
             lower = self._lower_classes(job, flavor)
-            if not borrowers and not lower and not self._rivals(job, flavor):
+            if not borrowers and not lower and not self._rivals(job, flavor) and not self._juniors(job, flavor):
                 continue
             if self._met(_Claim(job, flavor, borrowers), lower):
                 return
@@ -109,8 +112,7 @@ class _Taking:
 
     def _borrowers(self, job: Job, flavor: Flavor) -> list[Queue]:
         """Queues of the cohort that use more than their own while this job's queue has nominal quota left."""
-        assert job.queue_name is not None
-        queue = self.ledger.queues.get(job.queue_name)
+        queue = self.ledger.queues.get(job.queue_name or "")
         if queue is None:
             return []
         if not self.ledger.within_nominal(job, queue.name, flavor):
@@ -136,6 +138,16 @@ class _Taking:
             if other.name != mine
         )
 
+    def _juniors(self, job: Job, flavor: Flavor) -> bool:
+        """Does a job of a lower class of the queue wait that ran before? It may have been evicted for this one.
+
+        Without this others of this one's class might be given the place, and the evicted one come back beside them.
+        Who would borrow is promised nothing for it: the owner would take that back at once.
+        """
+        if job.queue_name is not None and not self.ledger.within_nominal(job, job.queue_name, flavor):
+            return False
+        return job.priority > self._lowest_to_return.get(job.queue_name, job.priority)
+
     def _largest_wish(self, queue: str, flavor: Flavor) -> int:
         """Accelerators that the largest minimum asks for, of all in the queue who wait and were promised nothing."""
         if (queue, flavor.name) not in self._wishes:
@@ -147,8 +159,9 @@ class _Taking:
         return wishes[-1][0] if wishes else 0
 
     def _lower_classes(self, job: Job, flavor: Flavor) -> list[Job]:
-        """Preemptible jobs of a lower class of the same queue, past their minRuntime."""
-        assert job.queue_name is not None
+        """Preemptible jobs of a lower class of the same queue, past their minRuntime. Without Queues all are in one."""
+        if job.priority <= self._lowest_running.get(job.queue_name, job.priority):
+            return []
         return [
             other
             for other in self.ledger.running_in(job.queue_name, flavor.name)
@@ -198,18 +211,19 @@ class _Taking:
         self.ledger.release(surplus)
         for key in gone:
             self.ledger.terms[key] = replace(self.ledger.terms[key], keeps=0, free_to_change=True)
-            self.ledger.taken[key] = f"{job.key} of queue {job.queue_name} (class {job.priority}) takes its place"
+            whose = f" of queue {job.queue_name}" if job.queue_name is not None else ""
+            self.ledger.taken[key] = f"{job.key}{whose} (class {job.priority}) takes its place"
         self.ledger.divide(claim.accelerators, claim.flavor, claim.borrowers)
         self._admit(claim)
 
     def _admit(self, claim: _Claim) -> None:
         """From now on the job's minimum is promised like that of a running one."""
         job, ledger = claim.job, self.ledger
-        assert job.queue_name is not None
         self._take(claim.mine)
         ledger.terms[job.key] = replace(ledger.terms[job.key], keeps=job.minimum)
         ledger.promised.add(job.key)
-        ledger.used[job.queue_name, claim.flavor.name] += claim.accelerators
+        if job.queue_name is not None:
+            ledger.used[job.queue_name, claim.flavor.name] += claim.accelerators
 
     def _waiting(self) -> list[Job]:
         """Pending candidates: highest class first, then who has waited longest."""
@@ -217,10 +231,18 @@ class _Taking:
         waiting = [
             ledger.jobs[key]
             for key, grant in ledger.current.items()
-            if grant.replicas == 0 and not ledger.terms[key].pinned and ledger.jobs[key].queue_name is not None
+            if grant.replicas == 0 and not ledger.terms[key].pinned
         ]
         return sorted(waiting, key=lambda job: (-job.priority, job.waiting_since, job.key))
 
     def _take(self, changes: dict[JobKey, Grant]) -> None:
         self.ledger.take(changes)
         self._refused.clear()
+
+
+def _lowest_by_queue(jobs: Iterable[Job]) -> dict[str | None, int]:
+    """The lowest class of these jobs, by queue."""
+    lowest: dict[str | None, int] = {}
+    for job in jobs:
+        lowest[job.queue_name] = min(job.priority, lowest.get(job.queue_name, job.priority))
+    return lowest

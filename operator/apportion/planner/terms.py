@@ -66,18 +66,22 @@ def settle(snapshot: Snapshot, terms: Mapping[JobKey, Terms], churn: Churn, more
     wider = tuple(growth.standing(more)) if more else standing
     after = {key: fixed(settled) for key, settled in ledger.terms.items()} if churn.limits else ledger.terms
     placeable = {node.name for node in snapshot.nodes if node.placeable}
-    after = {job.key: _left_alone(job, after[job.key], snapshot.now, placeable) for job in snapshot.jobs}
+    # What is stronger than minRuntime takes from these; a right to grow where it is takes nothing from a job.
+    taken_from = {key for key, settled in after.items() if settled.free_to_change and key not in growth.growing}
+    after = {
+        job.key: after[job.key] if job.key in taken_from else _left_alone(job, after[job.key], snapshot.now, placeable)
+        for job in snapshot.jobs
+    }
     return Rights(after, standing, wider, claims, ledger.taken, growth.growing, yields)
 
 
 def _left_alone(job: Job, terms: Terms, now: float, placeable: Set[str]) -> Terms:
-    """Within minRuntime nobody changes the flavor, not even who has no more than the minimum, unless something stronger
-    takes from it or a node is missing under it. Else two jobs that need each other's room may move it to and fro in
-    every round."""
+    """Within minRuntime nobody changes the flavor, not even who has no more than the minimum, unless a node is missing
+    under it. Else two jobs that need each other's room may move it to and fro in every round."""
     if job.admission is None or now >= job.runs_until:
         return terms
     whole = sum(pod.node in placeable and not pod.terminating for pod in job.pods) >= job.admission.replicas
-    return replace(terms, moves=False) if whole and not terms.free_to_change else terms
+    return replace(terms, moves=False) if whole else terms
 
 
 def _steadied(job: Job, terms: Terms, churn: Churn, yields: frozenset[JobKey]) -> Terms:
