@@ -11,6 +11,7 @@ from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import Grant
 from apportion.model.queues import Queue
 from apportion.model.snapshot import Snapshot, Terms
+from apportion.optimizer import survivors
 from apportion.planner.floors import Floors
 from apportion.planner.queueing import Usage, cohort_members, nominal, proportional, usage
 
@@ -41,7 +42,7 @@ class Ledger:
         self.taken: dict[JobKey, str] = {}
         self.promised: set[JobKey] = set()
         self.reclaimed: Usage = defaultdict(int)
-        self._room: dict[str, int] = {}
+        self._room: dict[str, tuple[int, int]] = {}
         self._startable: dict[tuple[object, str], bool] = {}
 
     @cached_property
@@ -117,12 +118,25 @@ class Ledger:
             self.reclaimed[name, flavor.name] += cut
 
     def unoccupied(self, flavor: Flavor) -> int:
-        """Accelerators of the flavor that no job has or was promised."""
+        """Accelerators of the flavor, on nodes that take new pods, that no job has or was promised."""
         if flavor.name not in self._room:
-            free = room(self.snapshot)
-            here = [free[node.name] for node in self.snapshot.nodes if node.flavor == flavor.name and node.placeable]
-            self._room[flavor.name] = sum(request_on(amounts, flavor) for amounts in here)
-        return self._room[flavor.name] - sum(count for (_, name), count in self.used.items() if name == flavor.name)
+            self._room[flavor.name] = self._free_and_bound(flavor)
+        free, bound = self._room[flavor.name]
+        return free + bound - sum(count for (_, name), count in self.used.items() if name == flavor.name)
+
+    def _free_and_bound(self, flavor: Flavor) -> tuple[int, int]:
+        """What pods leave free on nodes that take new ones, and what they have in all, on other nodes as well."""
+        nodes = {node.name for node in self.snapshot.nodes if node.flavor == flavor.name}
+        held: dict[str | None, int] = defaultdict(int)
+        bound = 0
+        for key, grant in self.current.items():
+            if grant.replicas and grant.flavor == flavor.name:
+                staying = survivors(self.jobs[key], grant.replicas, nodes)
+                bound += len(staying) * self.jobs[key].per_replica
+                for pod in staying:
+                    held[pod.node] += request_on(pod.requests, flavor)
+        free = {name: request_on(left, flavor) for name, left in room(self.snapshot).items() if name in nodes}
+        return sum(max(0, left - held[name]) for name, left in free.items()), bound
 
     def _floor_grants(self) -> dict[JobKey, Grant]:
         floors = {}
