@@ -82,6 +82,18 @@ def test_a_class_and_a_promise_come_before_the_worst_off() -> None:
     assert granted(shared(Aim.MAX_MIN_FAIR, snapshot([node("n")], jobs))) == {"high": 8, "low": 0}
 
 
+@pytest.mark.parametrize("others", [0, 40])
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("aim", Aim)
+def test_nodes_that_do_not_hold_all_that_was_counted_hold_the_higher_class(aim: Aim, size: int, others: int) -> None:
+    """Sums say that all fits; but the memory of n is for two of the lower class, or for those of the higher one."""
+    low = job("low", 3, 3, size, requests={"memory": 8}, created=0.0)
+    high = job("high", 3, 3, requests={"memory": 1}, priority=10)
+    nodes = [node("n", 8, allocatable={"memory": 16}), node("m", size)]
+    nodes += [node(f"bare-{at}", 4, allocatable={"memory": 0}) for at in range(others)]
+    assert granted(shared(aim, snapshot(nodes, [low, high], flavors=PRICED[1:]))) == {"high": 3, "low": 0}
+
+
 @pytest.mark.parametrize(
     "policy",
     [replace(EXACT, solver=SolverLimits(gap=0.0, methods=("greedy",))), EXACT],

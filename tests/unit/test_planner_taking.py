@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from apportion.model.curves import Points
-from apportion.model.flavors import Provisionable
+from apportion.model.flavors import Node, Provisionable
 from apportion.model.jobs import Job
 from apportion.model.plan import Decision, Grant, Outcome
 from apportion.model.policy import NO_BUDGET, Policy
@@ -320,6 +320,21 @@ def test_a_queue_may_use_its_own_and_what_is_free_of_the_cohort(on: tuple[int, .
     ceilings = {(c.queue, c.flavor): c.accelerators for c in rights.standing}
     assert ceilings["yours", "h100"] == yours
     assert ceilings["mine", "h100"] == 8
+
+
+@pytest.mark.parametrize("left", [node("n1", 8, placeable=False), node("n1", 7)], ids=["cordoned", "a device is gone"])
+def test_what_runs_where_no_new_pod_goes_does_not_take_what_is_free_elsewhere(left: Node) -> None:
+    theirs = running(job("theirs", 8, 8, queue_name="yours"), {"n1": 8})
+    now = snapshot(theirs, on=(node("n0", 4), left), queues=LAB)
+    rights = settle(now, {j.key: Terms() for j in now.jobs}, Churn(now, NO_BUDGET), {})
+    assert {c.queue: c.accelerators for c in rights.standing if c.flavor == "h100"} == {"mine": 8, "yours": 8 + 4}
+
+
+def test_who_fits_beside_a_cordoned_node_is_admitted() -> None:
+    theirs = running(job("theirs", 8, 8, queue_name="yours"), {"n1": 8})
+    beside = (node("n0", 4), node("n1", 8, placeable=False))
+    decision = decide(snapshot(theirs, job("waits", 4, 4, queue_name="yours"), on=beside, queues=LAB), Policy())
+    assert [target(decision, name).replicas for name in ("theirs", "waits")] == [8, 4]
 
 
 @pytest.mark.parametrize("needs", [1, 4, 5, 9, 13, 16])

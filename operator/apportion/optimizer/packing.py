@@ -119,7 +119,7 @@ class Placer:
         self._claims: NDArray[np.int64] = np.zeros(len(self.cells.nodes), dtype=np.int64)
         self._exchanges = MOST_EXCHANGES
         self._next: tuple[Shape, int, list[tuple[int, int]]] | None = None
-        self._start([ground.pinned[key] for key in sorted(ground.pinned)])
+        self._start([[ground.pinned[key] for key in sorted(ground.pinned)]])
 
     def branch(self) -> "Placer":
         """A copy to go on with; this one stays as it is."""
@@ -134,14 +134,17 @@ class Placer:
         """Places what these miss; that their staying pods hold their room was seen to before."""
         self._place_new([self._new(stay.job, stay.flavor, stay.missing) for stay in stays if stay.missing])
 
-    def place(self, allocations: Iterable[Allocation]) -> None:
-        """Survivors first, then all new pods, largest first."""
+    def place(self, *turns: Iterable[Allocation]) -> None:
+        """Survivors first, then all new pods turn by turn, in each the largest first."""
         known, pinned = self.ground.jobs, self.ground.pinned
         self._start(
             [
-                self.ground.stays(allocation)
-                for allocation in allocations
-                if allocation.key not in pinned and allocation.key in known and allocation.replicas > 0
+                [
+                    self.ground.stays(allocation)
+                    for allocation in allocations
+                    if allocation.key not in pinned and allocation.key in known and allocation.replicas > 0
+                ]
+                for allocations in turns
             ]
         )
 
@@ -155,8 +158,9 @@ class Placer:
             self._move(new, at, -pods)
         return False
 
-    def _start(self, stays: Sequence[Stay]) -> None:
+    def _start(self, turns: Sequence[Sequence[Stay]]) -> None:
         """Puts the pods that stay, then what is missing of all of them."""
+        stays = [stay for turn in turns for stay in turn]
         for stay in stays:
             where = self.placed.setdefault(stay.job.key, {})
             for name, count in stay.held.where.items():
@@ -167,7 +171,8 @@ class Placer:
                 np.concatenate(parts) for parts in zip(*((one.rows, one.amounts) for one in held), strict=True)
             )
             np.subtract.at(self.free, rows, amounts)
-        self.complete(stays)
+        for turn in turns:
+            self.complete(turn)
 
     def _new(self, job: Job, flavor: Flavor | None, count: int) -> _New:
         mask = self.cells.mask(job, flavor) if flavor is not None else 0

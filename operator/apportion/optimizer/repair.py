@@ -3,6 +3,7 @@
 from collections.abc import Container
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from itertools import groupby
 
 import numpy as np
 
@@ -117,10 +118,36 @@ class Repair:
         return 0.0 if column == NOTHING else float(self.problem.value[column])
 
     def place(self, assigned: dict[JobKey, int]) -> Placer:
-        placer = Placer(self._ground)
+        """All together; where somebody's minimum finds no room beside new pods of a lower class, class by class.
+
+        Else what was taken from that one for the other would go back to it, and be taken again, for ever.
+        """
         order = sorted(assigned, key=lambda key: (-self._worth(assigned[key]), key))
-        placer.place([self._allocation(key, assigned[key]) for key in order if assigned[key] != NOTHING])
+        wanted = [self._allocation(key, assigned[key]) for key in order if assigned[key] != NOTHING]
+        placer = Placer(self._ground)
+        placer.place(wanted)
+        if not self._outranked(assigned, placer):
+            return placer
+        turns = groupby(sorted(wanted, key=lambda one: self._turn(one.key)), lambda one: self._turn(one.key))
+        placer = Placer(self._ground)
+        placer.place(*([*turn] for _, turn in turns))
         return placer
+
+    def _outranked(self, assigned: dict[JobKey, int], placer: Placer) -> bool:
+        short = [key for key in placer.unplaced if key in assigned and self._below_minimum(key, assigned[key], placer)]
+        if not short:
+            return False
+        new = (key for key, at in assigned.items() if at != NOTHING and self._options.columns.new[at])
+        return max(map(self._turn, new)) > min(map(self._turn, short))
+
+    def _below_minimum(self, key: JobKey, column: int, placer: Placer) -> bool:
+        replicas = int(self._options.columns.replicas[column])
+        return column != NOTHING and replicas - placer.unplaced[key] < self._jobs[key][1].minimum
+
+    def _turn(self, key: JobKey) -> tuple[bool, int]:
+        """Who was promised something goes first, then the highest class."""
+        group = self._options.groups[self._jobs[key][0]]
+        return (group.keeps == 0, -group.like.priority)
 
     def _worth(self, column: int) -> float:
         """Value per accelerator: who comes first where pods of one size contend."""

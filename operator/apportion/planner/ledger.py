@@ -9,7 +9,6 @@ from apportion.model.eligibility import (
     accepts,
     current_grant,
     eligible,
-    free_now,
     request_on,
     room,
     speed,
@@ -20,6 +19,7 @@ from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import Grant
 from apportion.model.queues import Queue
 from apportion.model.snapshot import Snapshot, Terms
+from apportion.optimizer import survivors
 from apportion.planner.floors import Floors
 from apportion.planner.queueing import Usage, cohort_members, nominal, proportional, usage
 
@@ -50,6 +50,7 @@ class Ledger:
         self.taken: dict[JobKey, str] = {}
         self.promised: set[JobKey] = set()
         self.reclaimed: Usage = defaultdict(int)
+        self._room: dict[str, tuple[int, int]] = {}
         self._startable: dict[tuple[object, str], bool] = {}
 
     @cached_property
@@ -126,19 +127,25 @@ class Ledger:
             self.reclaimed[name, flavor.name] += cut
 
     def unoccupied(self, flavor: Flavor) -> int:
-        """Accelerators of the flavor that no job has or was promised."""
-        return self._room[flavor.name] - sum(count for (_, name), count in self.used.items() if name == flavor.name)
+        """Accelerators of the flavor, on nodes that take new pods, that no job has or was promised."""
+        if flavor.name not in self._room:
+            self._room[flavor.name] = self._free_and_bound(flavor)
+        free, bound = self._room[flavor.name]
+        return free + bound - sum(count for (_, name), count in self.used.items() if name == flavor.name)
 
-    @cached_property
-    def _room(self) -> dict[str, int]:
-        """Accelerators by flavor; a node that lost devices under the jobs' pods has those that they hold."""
-        offered, left = room(self.snapshot), free_now(self.snapshot)
-        found = {}
-        for flavor in self.snapshot.flavors:
-            here = [node.name for node in self.snapshot.nodes if node.flavor == flavor.name and node.placeable]
-            lost = sum(max(0, -left[name].get(flavor.resource, 0)) // flavor.unit for name in here)
-            found[flavor.name] = sum(request_on(offered[name], flavor) for name in here) + lost
-        return found
+    def _free_and_bound(self, flavor: Flavor) -> tuple[int, int]:
+        """What pods leave free on nodes that take new ones, and what they have in all, on other nodes as well."""
+        nodes = {node.name for node in self.snapshot.nodes if node.flavor == flavor.name}
+        held: dict[str | None, int] = defaultdict(int)
+        bound = 0
+        for key, grant in self.current.items():
+            if grant.replicas and grant.flavor == flavor.name:
+                staying = survivors(self.jobs[key], grant.replicas, nodes)
+                bound += len(staying) * self.jobs[key].per_replica
+                for pod in staying:
+                    held[pod.node] += request_on(pod.requests, flavor)
+        free = {name: request_on(left, flavor) for name, left in room(self.snapshot).items() if name in nodes}
+        return sum(max(0, left - held[name]) for name, left in free.items()), bound
 
     def _floor_grants(self) -> dict[JobKey, Grant]:
         floors = {}
