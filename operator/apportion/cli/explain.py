@@ -36,8 +36,11 @@ def explain_command(source: Source, namespace: str, job: str) -> None:
 def explanation(got: Read, found: Wanted, decision: Decision, outcome: Outcome) -> list[str]:
     """At most eight lines: now, the plan, why, the next step, what would change it, elsewhere, how good the plan is."""
     job = next(job for job in found.snapshot.jobs if job.key == outcome.key)
+    asked = next(job for job in got.snapshot.jobs if job.key == outcome.key)
     lines = [f"TrainingJob {outcome.key}: {outcome.memory.phase}"]
-    lines.append(f"  now:       {shown(outcome.current)} (asks {job.minimum} to {job.maximum}, {job.per_replica} each)")
+    lines.append(
+        f"  now:       {shown(outcome.current)} (asks {asked.minimum} to {asked.maximum}, {job.per_replica} each)"
+    )
     if outcome.target != outcome.current:
         lines.append(f"  planned:   {shown(outcome.target)}")
     lines.append(f"  why:       {outcome.reason}: {outcome.message}")

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from apportion.model.eligibility import current_grant
-from apportion.model.jobs import Admission, Block, Job, JobKey
+from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import NOTHING, Allocation, Decision, Grant, Outcome, Plan, Resize, Status
 from apportion.model.policy import Defragmentation, Mode, Policy
-from apportion.model.snapshot import Snapshot, Terms, capped
+from apportion.model.snapshot import Snapshot, capped
 from apportion.optimizer import solve, would_grow
 from apportion.planner.accounting import capacity, queue_use
 from apportion.planner.churn import Changes, Churn, beyond, fixed, held_steady
@@ -17,12 +17,12 @@ from apportion.planner.entitled import entitled
 from apportion.planner.explain import HOPELESS, UNSERVED, Reasons
 from apportion.planner.fairness import fairness
 from apportion.planner.favour import favoured
-from apportion.planner.lifecycle import State, assess, base_terms, soonest
+from apportion.planner.lifecycle import State, assess, soonest
 from apportion.planner.outcomes import Round, outcome
 from apportion.planner.provisioning import added, new_nodes, patient, uses_more, with_all, with_coming, worthwhile
-from apportion.planner.queueing import stand_in
 from apportion.planner.rehearsing import moves_in_vain
 from apportion.planner.spending import cap_use
+from apportion.planner.standing import adopted, outgrown, standing
 from apportion.planner.targets import aimed, frugal, look_again
 from apportion.planner.terms import Rights, settle
 from apportion.planner.waves import blocked_moves, in_waves
@@ -67,7 +67,7 @@ def wanted(snapshot: Snapshot, policy: Policy, rule: Solve = solve) -> Wanted:
     before = {job.key: current_grant(job) for job in snapshot.jobs}
     states = {
         job.key: assess(
-            adopted(patient(job, snapshot.flavors), snapshot),
+            outgrown(adopted(patient(job, snapshot.flavors), snapshot)),
             snapshot.now,
             snapshot.now < snapshot.grace.get(before[job.key].flavor, 0.0),
         )
@@ -201,73 +201,6 @@ def _given_back(resize: Resize, granted: Grant) -> Resize:
     if resize.wave == 0 or granted == resize.current:
         return resize
     return Resize(resize.key, resize.current, granted)
-
-
-def adopted(job: Job, snapshot: Snapshot) -> Job:
-    """A Deployment that ran before its TrainingJob came: its bound pods count as granted, so that nothing restarts."""
-    workload = job.workload
-    if job.block is not None or job.admission is not None or workload is None:
-        return job
-    if workload.decision is not None or workload.owned:
-        return job
-    flavor_of = {node.name: node.flavor for node in snapshot.nodes}
-    bound = [pod for pod in job.pods if pod.node is not None and not pod.terminating]
-    flavors = {flavor_of.get(pod.node or "") for pod in bound}
-    replicas = max((step for step in job.steps if step <= len(bound)), default=0)
-    flavor = next(iter(flavors), None)
-    if len(flavors) != 1 or flavor is None or replicas == 0:
-        return job
-    since = min(pod.created for pod in bound)
-    return replace(job, memory=replace(job.memory, admission=Admission(flavor, replicas, snapshot.round, since)))
-
-
-def standing(
-    snapshot: Snapshot, states: Mapping[JobKey, State], policy: Policy
-) -> tuple[dict[JobKey, State], dict[JobKey, Terms]]:
-    queues = {queue.name: queue for queue in snapshot.queues}
-    after: dict[JobKey, State] = {}
-    terms: dict[JobKey, Terms] = {}
-    for key, state in states.items():
-        queue = stand_in(state.job, queues)
-        if isinstance(queue, Block):
-            state = without_queue(state, queue)
-        else:
-            state = in_queue(state, queue.name if queue else None)
-        if policy.mode is Mode.FREEZE:
-            state = frozen(state)
-        after[key] = state
-        terms[key] = in_grace(snapshot, state, base_terms(state))
-    return after, terms
-
-
-def in_queue(state: State, name: str | None) -> State:
-    return state if state.job.queue_name == name else replace(state, job=replace(state.job, queue_name=name))
-
-
-def without_queue(state: State, why: Block) -> State:
-    """A running job keeps what it has and is Degraded; a waiting one is not admitted."""
-    if state.finished or state.blocked is not None:
-        return state
-    if current_grant(state.job).replicas:
-        return replace(state, degraded=state.degraded or why, job=replace(state.job, held=True))
-    return replace(state, blocked=why)
-
-
-def frozen(state: State) -> State:
-    """Mode Freeze: what runs is kept, nothing is admitted; what ended or is suspended still gives its room back."""
-    if state.finished or state.blocked is not None:
-        return state
-    if current_grant(state.job).replicas:
-        return replace(state, job=replace(state.job, held=True))
-    return replace(state, blocked=Block("Frozen", "the AllocationPolicy's mode is Freeze: nothing is admitted"))
-
-
-def in_grace(snapshot: Snapshot, state: State, terms: Terms) -> Terms:
-    """Much of a flavor vanished a moment ago: nobody on it is shrunk before the grace is over."""
-    grant = current_grant(state.job)
-    if terms.candidate and grant.replicas and snapshot.now < snapshot.grace.get(grant.flavor, 0.0):
-        return replace(terms, pinned=True)
-    return terms
 
 
 def planned(snapshot: Snapshot, policy: Policy, rights: Rights, rule: Solve) -> tuple[Plan, Snapshot]:

@@ -1,0 +1,90 @@
+"""Where each job stands when a round begins: what it has, in which queue, and what the policy's mode leaves of it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from apportion.model.eligibility import current_grant
+from apportion.model.jobs import Admission, Block, Job, JobKey
+from apportion.model.policy import Mode, Policy
+from apportion.model.snapshot import Snapshot, Terms
+from apportion.planner.lifecycle import State, base_terms
+from apportion.planner.queueing import stand_in
+
+
+def adopted(job: Job, snapshot: Snapshot) -> Job:
+    """A Deployment that ran before its TrainingJob came: its bound pods count as granted, so that nothing restarts."""
+    workload = job.workload
+    if job.block is not None or job.admission is not None or workload is None:
+        return job
+    if workload.decision is not None or workload.owned:
+        return job
+    flavor_of = {node.name: node.flavor for node in snapshot.nodes}
+    bound = [pod for pod in job.pods if pod.node is not None and not pod.terminating]
+    flavors = {flavor_of.get(pod.node or "") for pod in bound}
+    replicas = max((step for step in job.steps if step <= len(bound)), default=0)
+    flavor = next(iter(flavors), None)
+    if len(flavors) != 1 or flavor is None or replicas == 0:
+        return job
+    since = min(pod.created for pod in bound)
+    return replace(job, memory=replace(job.memory, admission=Admission(flavor, replicas, snapshot.round, since)))
+
+
+def outgrown(job: Job) -> Job:
+    """A job whose minimum was raised above what it has keeps that, and gets its minimum as any job grows: within its
+    quota and the caps, and from nobody who need not give."""
+    have = current_grant(job).replicas
+    return replace(job, steps=(have, *job.steps)) if job.steps and 0 < have < job.minimum else job
+
+
+def standing(
+    snapshot: Snapshot, states: Mapping[JobKey, State], policy: Policy
+) -> tuple[dict[JobKey, State], dict[JobKey, Terms]]:
+    queues = {queue.name: queue for queue in snapshot.queues}
+    """By job its state in its queue, and its terms before anybody takes anything."""
+    after: dict[JobKey, State] = {}
+    terms: dict[JobKey, Terms] = {}
+    asked = {job.key: job.steps for job in snapshot.jobs}
+    for key, state in states.items():
+        queue = stand_in(state.job, queues)
+        if isinstance(queue, Block):
+            state = without_queue(state, queue)
+        else:
+            state = in_queue(state, queue.name if queue else None)
+        if policy.mode is Mode.FREEZE:
+            state = frozen(state)
+        after[key] = state
+        terms[key] = in_grace(snapshot, state, base_terms(state))
+        if terms[key].candidate and state.job.steps != asked[key]:
+            # Its owner asked for the restart.
+            terms[key] = replace(terms[key], free_to_change=True)
+    return after, terms
+
+
+def in_queue(state: State, name: str | None) -> State:
+    return state if state.job.queue_name == name else replace(state, job=replace(state.job, queue_name=name))
+
+
+def without_queue(state: State, why: Block) -> State:
+    """A running job keeps what it has and is Degraded; a waiting one is not admitted."""
+    if state.finished or state.blocked is not None:
+        return state
+    if current_grant(state.job).replicas:
+        return replace(state, degraded=state.degraded or why, job=replace(state.job, held=True))
+    return replace(state, blocked=why)
+
+
+def frozen(state: State) -> State:
+    """Mode Freeze: what runs is kept, nothing is admitted; what ended or is suspended still gives its room back."""
+    if state.finished or state.blocked is not None:
+        return state
+    if current_grant(state.job).replicas:
+        return replace(state, job=replace(state.job, held=True))
+    return replace(state, blocked=Block("Frozen", "the AllocationPolicy's mode is Freeze: nothing is admitted"))
+
+
+def in_grace(snapshot: Snapshot, state: State, terms: Terms) -> Terms:
+    """Much of a flavor vanished a moment ago: nobody on it is shrunk before the grace is over."""
+    grant = current_grant(state.job)
+    if terms.candidate and grant.replicas and snapshot.now < snapshot.grace.get(grant.flavor, 0.0):
+        return replace(terms, pinned=True)
+    return terms
