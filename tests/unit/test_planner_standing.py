@@ -6,7 +6,7 @@ import pytest
 
 from apportion.model.jobs import Job
 from apportion.model.plan import Decision, Grant, Outcome
-from apportion.model.policy import Policy
+from apportion.model.policy import Aim, Objective, Policy
 from apportion.planner import decide
 from builders import H100, NOW, job, nodes, queue, quota, running, snapshot
 
@@ -18,6 +18,13 @@ def raised(**fields: object) -> Job:
 
 def said(decision: Decision, name: str = "raised") -> Outcome:
     return next(outcome for outcome in decision.outcomes if outcome.key.name == name)
+
+
+@pytest.mark.parametrize("aim", Aim)
+def test_it_gets_its_minimum_and_no_more_than_the_objective_has_for_it(aim: Aim) -> None:
+    asked = replace(raised(), steps=(4, 5, 6, 7, 8))
+    decision = decide(snapshot(asked, on=nodes(1)), Policy(objective=Objective(name=aim)))
+    assert said(decision).granted.replicas == (4 if aim is Aim.MIN_COST else 8)
 
 
 def test_it_gets_its_minimum_where_there_is_room_whatever_the_restart_costs() -> None:

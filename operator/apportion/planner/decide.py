@@ -7,7 +7,7 @@ from itertools import islice
 from apportion.model.eligibility import current_grant
 from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import NOTHING, Allocation, Decision, Grant, Outcome, Plan, Resize, Status
-from apportion.model.policy import Defragmentation, Mode, Policy
+from apportion.model.policy import Aim, Defragmentation, Mode, Policy
 from apportion.model.snapshot import Snapshot, capped
 from apportion.optimizer import solve, would_grow
 from apportion.planner.accounting import capacity, queue_use
@@ -22,7 +22,7 @@ from apportion.planner.outcomes import Round, outcome
 from apportion.planner.provisioning import added, new_nodes, patient, uses_more, with_all, with_coming, worthwhile
 from apportion.planner.rehearsing import moves_in_vain
 from apportion.planner.spending import cap_use
-from apportion.planner.standing import adopted, outgrown, standing
+from apportion.planner.standing import adopted, outgrown, owed, standing
 from apportion.planner.targets import aimed, frugal, look_again
 from apportion.planner.terms import Rights, settle
 from apportion.planner.waves import blocked_moves, in_waves
@@ -76,6 +76,9 @@ def wanted(snapshot: Snapshot, policy: Policy, rule: Solve = solve) -> Wanted:
     states, terms = standing(snapshot, states, policy)
     flavors = {flavor.name: flavor for flavor in snapshot.flavors}
     jobs = tuple(frugal(states[job.key].job, flavors, snapshot.now) for job in snapshot.jobs)
+    if policy.objective.name is Aim.MIN_COST:
+        asked = {job.key: job.minimum if job.steps else 0 for job in snapshot.jobs}
+        jobs = tuple(owed(job, asked[job.key], snapshot.flavors) for job in jobs)
     settled, _ = capped(favoured(replace(snapshot, jobs=jobs, terms=terms)), policy)
     churn = Churn(settled, policy.stability.churn)
     wide, settled = with_all(settled), with_coming(settled)

@@ -1,14 +1,16 @@
 """Where each job stands when a round begins: what it has, in which queue, and what the policy's mode leaves of it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from apportion.model.eligibility import current_grant
-from apportion.model.jobs import Admission, Block, Job, JobKey
+from apportion.model.eligibility import accepts, current_grant
+from apportion.model.flavors import Flavor
+from apportion.model.jobs import Admission, Block, Enough, Job, JobKey
 from apportion.model.policy import Mode, Policy
 from apportion.model.snapshot import Snapshot, Terms
 from apportion.planner.lifecycle import State, base_terms
 from apportion.planner.queueing import stand_in
+from apportion.planner.targets import expected
 
 
 def adopted(job: Job, snapshot: Snapshot) -> Job:
@@ -34,6 +36,14 @@ def outgrown(job: Job) -> Job:
     quota and the caps, and from nobody who need not give."""
     have = current_grant(job).replicas
     return replace(job, steps=(have, *job.steps)) if job.steps and 0 < have < job.minimum else job
+
+
+def owed(job: Job, minimum: int, flavors: Iterable[Flavor]) -> Job:
+    """Under MinCost nobody grows but to reach a target: the minimum that its owner asks for is one to who has less."""
+    if job.enough or not job.steps or job.minimum >= minimum:
+        return job
+    goals = ((flavor.name, expected(job, flavor, minimum)) for flavor in flavors if accepts(job, flavor))
+    return replace(job, enough=tuple(Enough(name, rate, rate) for name, rate in goals if rate > 0))
 
 
 def standing(
