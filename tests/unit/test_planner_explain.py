@@ -5,12 +5,15 @@ from typing import Any
 
 import pytest
 
-from apportion.model.jobs import Backoff, FlavorChoice, Job, Memory
-from apportion.model.plan import Decision, Outcome
-from apportion.model.policy import Policy
+from apportion.model.jobs import Backoff, Block, FlavorChoice, Job, Memory
+from apportion.model.plan import NOTHING, Decision, Outcome, Plan, Status
+from apportion.model.policy import NO_BUDGET, Policy
 from apportion.model.selection import NodeChoice, Requirement, Taint
+from apportion.model.snapshot import Ceiling
 from apportion.planner import decide
+from apportion.planner.churn import Churn
 from apportion.planner.elsewhere import elsewhere
+from apportion.planner.explain import Reasons
 from builders import GPU, LONG_AGO, NOW, job, node, nodes, queue, quota, running, snapshot
 
 
@@ -169,6 +172,25 @@ def test_free_accelerators_that_lie_apart_are_no_room() -> None:
         "NoCapacity",
         "needs 4 h100; 4 are free, but not whole: a replica needs 4 h100 with 1 cpu on one node",
     )
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "says"),
+    [
+        ((), "needs 2 h100; 8 are free, and left in this round"),
+        ((Ceiling("yours", "h100", 2),), "needs 2 h100; 8 are free, and left in this round"),
+        ((Ceiling("mine", "a100", 1), Ceiling("mine", "h100", 1)),
+         "needs 2 h100; 8 are free, and kept for queues that own them"),
+    ],
+    ids=["no ceiling", "a ceiling that leaves as much", "another queue takes back"],
+)  # fmt: skip
+def test_free_accelerators_that_a_queue_may_not_borrow_now(ceiling: tuple[Ceiling, ...], says: str) -> None:
+    """What is free is whole: it is not the shape of the nodes."""
+    lab = (queue("mine", quota(1), cohort="lab"), queue("yours", quota(8), cohort="lab"))
+    asked = job("one", 2, 2, queue_name="mine")
+    world = snapshot(asked, on=nodes(1), queues=lab, ceilings=ceiling)
+    reasons = Reasons(world, Plan((), 0.0, 0.0, Status.OPTIMAL, ""), {asked.key: NOTHING}, Churn(world, NO_BUDGET))
+    assert reasons.waiting(asked) == Block("NoCapacity", says)
 
 
 def test_a_flavor_in_back_off_is_the_reason() -> None:

@@ -176,7 +176,8 @@ def concluded(snapshot: Snapshot, policy: Policy, found: Wanted) -> Decision:
     resizes = tuple(_given_back(one, granted[one.key]) for one in resizes)
     changes = any(granted[key] != before[key] for key in granted)
     number = snapshot.round + 1 if changes else snapshot.round
-    reasons = Reasons(settled, plan, targets, found.churn)
+    # Claims that came to nothing held nobody back.
+    reasons = Reasons(replace(settled, ceilings=found.solved.ceilings), plan, targets, found.churn)
     asked = {resize.key: resize.new_nodes for resize in resizes if resize.new_nodes}
     observing = policy.mode is Mode.OBSERVE
     round_ = Round(number, snapshot.now, reasons, found.taken, asked, observing, plan.clearing)

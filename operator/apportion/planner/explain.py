@@ -270,11 +270,23 @@ class Reasons:
             nodes = self._eligible(job, flavor)
             self._free[question] = sum(request_on(self.free[node.name], flavor) for node in nodes)
         free = self._free[question]
-        if free >= more:
+        if free >= more and self._slots_left(job, flavor) * job.per_replica < more:
             return f"{free} are free, but not whole: a replica needs {self._one(job, flavor)} on one node"
+        if free >= more:
+            owned = self._held_back(job, flavor, more)
+            return f"{free} are free, " + ("and kept for queues that own them" if owned else "and left in this round")
         held = holders(self.snapshot.jobs, self.targets, flavor.name)[:2]
         whose = ", ".join(f"{name} holds {count}" for name, count in held)
         return f"{free} are free" + (f"; {whose}" if whose else "")
+
+    def _held_back(self, job: Job, flavor: Flavor, more: int) -> bool:
+        """Whether its queue would borrow what another takes back in this round."""
+        used = self.used.get((job.queue_name or "", flavor.name), 0)
+        return any(
+            used + more > ceiling.accelerators
+            for ceiling in self.snapshot.ceilings
+            if (ceiling.queue, ceiling.flavor) == (job.queue_name, flavor.name)
+        )
 
     def _one(self, job: Job, flavor: Flavor) -> str:
         others = [name for name in ("cpu", "memory") if job.requests.get(name) and name != flavor.resource]
