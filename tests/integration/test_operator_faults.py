@@ -90,6 +90,8 @@ async def test_kill_9_at_each_write_of_a_round_in_turn(own_cluster: Cluster) -> 
             await cluster.submit("old", (1, 4))
             await cluster.expect("old", phase="Running", granted=4, deployment=4)
             await cluster.calm(0.4)
+            # Where the last round's pods were still leaving for the operator, it was begun with fewer and grown.
+            begun = {d["metadata"]["name"]: d["metadata"]["generation"] for d in await cluster.all("Deployment")}
             killer = Killer(operator, nth, after=nth % 2 == 0)
             cluster.plane.wire.before, cluster.plane.wire.after = killer.before, killer.passed
 
@@ -107,7 +109,8 @@ async def test_kill_9_at_each_write_of_a_round_in_turn(own_cluster: Cluster) -> 
                 await cluster.expect(name, phase="Running", granted=replicas, ready=replicas, deployment=replicas)
 
             generations = {d["metadata"]["name"]: d["metadata"]["generation"] for d in await cluster.all("Deployment")}
-            assert generations == {"old": 2, "new": 1, "shared": 2}, f"patched twice after a kill at write {nth}"
+            once = {"old": begun["old"] + 1, "new": 1, "shared": begun["shared"] + 1}
+            assert generations == once, f"patched twice after a kill at write {nth}"
             sets = [rs for rs in await cluster.all("ReplicaSet") if rs["spec"]["replicas"]]
             assert sorted(rs["spec"]["replicas"] for rs in sets) == [1, 1, 2]
             if not killer.done:

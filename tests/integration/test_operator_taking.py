@@ -109,7 +109,7 @@ async def test_a_job_that_is_not_preemptible_never_borrows_and_keeps_its_minimum
     await cluster.queue("owner", {cluster.flavor: 4}, cohort="lab")
     await cluster.queue("other", {cluster.flavor: 4}, cohort="lab")
     await cluster.submit("rock", (2, 8), queueName="other", preemptible=False)
-    await cluster.expect("rock", phase="Running", granted=4, says="other holds 4 of its 4")
+    await cluster.expect("rock", phase="Running", granted=4, says="those of queue other hold 4 of its 4")
     await cluster.submit("pebble", (6, 6), queueName="owner", preemptible=False)
 
     await cluster.expect("pebble", refused="QuotaExceeded", says="owner may use at most 4")
