@@ -15,6 +15,7 @@ from apportion.optimizer import Pricing, solve, violations
 from apportion.planner import decide
 from apportion.planner.decide import wanted
 from apportion.planner.fairness import jain
+from apportion.planner.spending import exceeds
 from apportion.planner.worth import next_step
 from builders import A100, H100, job, node, nodes, queue, quota, running, snapshot
 
@@ -214,3 +215,10 @@ def test_the_jain_index_is_1_for_equals_and_1_in_n_for_one_who_has_all() -> None
     assert jain([0.0, 7.0, 0.0, 0.0]) == 0.25
     assert jain([]) is jain([0.0, 0.0]) is None
     assert decide(cluster(), EXACT).fairness.jain is None
+
+
+@pytest.mark.parametrize(
+    ("amount", "limit", "passed"), [(0.1 + 0.2, 0.3, False), (3e6 + 1, 3e6, False), (1.1, 1.0, True)]
+)
+def test_a_limit_is_not_passed_by_rounding(amount: float, limit: float, passed: bool) -> None:
+    assert exceeds(amount, limit) is passed

@@ -220,6 +220,11 @@ def test_a_job_that_is_held() -> None:
     assert (reason, message) == ("Held", "2 of at most 4: the annotation apportion.dev/hold keeps it as it is")
 
 
+def test_a_job_that_is_held_at_its_maximum() -> None:
+    """The annotation keeps nothing from it."""
+    assert stays(running(job("one", 1, 2, held=True), TWO), on=nodes(1)) == ("AtMaximum", "2 of at most 2 on h100")
+
+
 def test_a_job_that_is_held_beyond_its_maximum() -> None:
     reason, message = stays(running(job("one", 1, 1, held=True), TWO), on=nodes(1))
     assert (reason, message) == ("Held", "2 of at most 1: the annotation apportion.dev/hold keeps it as it is")

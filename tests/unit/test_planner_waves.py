@@ -337,12 +337,9 @@ def test_two_who_wait_for_each_other_for_the_same_watts_are_blocked() -> None:
     swapped = {jobs[0].key: Grant("a100", 4), jobs[1].key: Grant("h100", 4)}
     world = snapshot(*jobs, on=(*nodes(1, 4), *nodes(1, 8, "a100")))
     watts = {"h100": 1.0, "a100": 10.0}
-    tight = replace(world, caps=(caps.Cap(caps.Kind.POWER, "", 44.0, watts),))
+    tight, ample = (replace(world, caps=(caps.Cap(caps.Kind.POWER, "", most, watts),)) for most in (44.0, 80.0))
     assert blocked_moves(tight, before, swapped) == set(swapped)
-    assert (
-        blocked_moves(replace(world, caps=(caps.Cap(caps.Kind.POWER, "", 80.0, watts),)), before, swapped)
-        == frozenset()
-    )
+    assert blocked_moves(ample, before, swapped) == frozenset()
 
 
 def test_two_who_wait_for_each_other_one_for_room_and_one_for_quota_are_blocked() -> None:

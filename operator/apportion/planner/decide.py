@@ -77,8 +77,7 @@ def wanted(snapshot: Snapshot, policy: Policy, rule: Solve = solve) -> Wanted:
     flavors = {flavor.name: flavor for flavor in snapshot.flavors}
     jobs = tuple(frugal(states[job.key].job, flavors, snapshot.now) for job in snapshot.jobs)
     if policy.objective.name is Aim.MIN_COST:
-        asked = {job.key: job.minimum if job.steps else 0 for job in snapshot.jobs}
-        jobs = tuple(owed(job, asked[job.key], snapshot.flavors) for job in jobs)
+        jobs = tuple(owed(job, asked, snapshot.flavors) for job, asked in zip(jobs, snapshot.jobs, strict=True))
     settled, _ = capped(favoured(replace(snapshot, jobs=jobs, terms=terms)), policy)
     churn = Churn(settled, policy.stability.churn)
     wide, settled = with_all(settled), with_coming(settled)

@@ -15,7 +15,7 @@ from apportion.model.plan import Grant, Resize
 from apportion.model.snapshot import Snapshot, Terms
 from apportion.optimizer import Use, promised_use, quota_breaches
 from apportion.planner.queueing import whole_usage
-from apportion.planner.spending import ROUNDING
+from apportion.planner.spending import exceeds
 
 
 class Entitlement:
@@ -38,7 +38,7 @@ class Entitlement:
         """The budgets and power caps that the grants pass, and that they count more against than those before did."""
         limits = ((cap, max(cap.limit, spent)) for cap, spent in zip(self._snapshot.caps, self._spent, strict=True))
         counted = zip(limits, self._counted(grants), strict=True)
-        return [cap for (cap, limit), used in counted if used > limit + ROUNDING * max(1.0, limit)]
+        return [cap for (cap, limit), used in counted if exceeds(used, limit)]
 
     def _counted(self, grants: Mapping[JobKey, Grant]) -> list[float]:
         used = whole_usage(self._snapshot.jobs, grants)
@@ -99,8 +99,8 @@ def _too_early(
 
 
 def _counts_more(cap: Cap, job: Job, resize: Resize) -> bool:
-    after, now = (cap.each.get(grant.flavor, 0.0) * grant.replicas for grant in (resize.target, resize.current))
-    return cap.covers(job.queue_name) and after > now
+    after, now = (cap.used(whole_usage([job], {job.key: grant})) for grant in (resize.target, resize.current))
+    return after > now
 
 
 def _takes(resize: Resize, flavor: Flavor) -> bool:

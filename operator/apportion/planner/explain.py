@@ -34,8 +34,7 @@ class Reasons:
         self.queues = {queue.name: queue for queue in snapshot.queues}
         self.cohorts = {q.name: group for group in cohort_members(snapshot.queues).values() for q in group}
         self.used = usage(snapshot.jobs, targets)
-        never_borrow = [job for job in snapshot.jobs if not job.preemptible]
-        self.used_by_never_borrowing = usage(never_borrow, targets)
+        self.used_by_never_borrowing = usage((job for job in snapshot.jobs if not job.preemptible), targets)
         self.spending = Spending(snapshot, targets)
         self._members: dict[object, tuple[Node, ...]] = {}
         self._slots: dict[object, int] = {}
@@ -73,12 +72,11 @@ class Reasons:
         target = self.targets[job.key]
         step = next((step for step in job.steps if step > target.replicas), None)
         have = f"{target.replicas} of at most {job.maximum}"
-        if step is None and not (job.held and target.replicas > job.maximum):
-            return Block("AtMaximum", f"{target.replicas} of at most {job.maximum} on {target.flavor}")
-        terms = self.snapshot.terms.get(job.key, DEFAULT_TERMS)
-        if job.held:
+        if job.held and target.replicas != job.maximum:
             return Block("Held", f"{have}: the annotation apportion.dev/hold keeps it as it is")
-        assert step is not None
+        if step is None:
+            return Block("AtMaximum", f"{have} on {target.flavor}")
+        terms = self.snapshot.terms.get(job.key, DEFAULT_TERMS)
         if self._steady(job):
             return Block("ChurnBudgetSpent", f"{have}: {self.churn.why(job)}")
         if terms.pinned or not terms.grows:
@@ -270,9 +268,9 @@ class Reasons:
             nodes = self._eligible(job, flavor)
             self._free[question] = sum(request_on(self.free[node.name], flavor) for node in nodes)
         free = self._free[question]
-        if free >= more and self._slots_left(job, flavor) * job.per_replica < more:
-            return f"{free} are free, but not whole: a replica needs {self._one(job, flavor)} on one node"
         if free >= more:
+            if self._slots_left(job, flavor) * job.per_replica < more:
+                return f"{free} are free, but not whole: a replica needs {self._one(job, flavor)} on one node"
             owned = self._held_back(job, flavor, more)
             return f"{free} are free, " + ("and kept for queues that own them" if owned else "and left in this round")
         held = holders(self.snapshot.jobs, self.targets, flavor.name)[:2]

@@ -5,15 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
-from apportion.model.eligibility import (
-    accepts,
-    current_grant,
-    eligible,
-    request_on,
-    room,
-    speed,
-    waiting_for_nodes,
-)
+from apportion.model.eligibility import accepts, current_grant, eligible, request_on, room, speed, waiting_for_nodes
 from apportion.model.flavors import Flavor
 from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import Grant

@@ -24,7 +24,7 @@ class Spending:
         """Why the job's minimum would be too much even if nothing else ran; None: it would not."""
         for cap, _ in self._used:
             need = _counted(cap, job, flavor, job.minimum_accelerators)
-            if need > cap.limit + ROUNDING * max(1.0, cap.limit):
+            if exceeds(need, cap.limit):
                 return Block(REASONS[cap.kind], f"{_asked(cap, job, flavor, need)}; {_limit(cap)}")
         return None
 
@@ -32,11 +32,16 @@ class Spending:
         """Why `more` accelerators would be too much now; None: they would not."""
         for cap, used in self._used:
             need = _counted(cap, job, flavor, more)
-            if need > 0 and used + need > cap.limit + ROUNDING * max(1.0, cap.limit):
+            if need > 0 and exceeds(used + need, cap.limit):
                 return Block(
                     REASONS[cap.kind], f"that is {_amount(cap, need)} more; {_limit(cap)}, {_spent(cap, used)}"
                 )
         return None
+
+
+def exceeds(amount: float, limit: float) -> bool:
+    """By more than rounding."""
+    return amount > limit + ROUNDING * max(1.0, limit)
 
 
 def cap_use(snapshot: Snapshot, grants: Mapping[JobKey, Grant], plan: Plan) -> tuple[CapUse, ...]:

@@ -35,26 +35,26 @@ def outgrown(job: Job) -> Job:
     """A job whose minimum was raised above what it has keeps that, and gets its minimum as any job grows: within its
     quota and the caps, and from nobody who need not give."""
     have = current_grant(job).replicas
-    return replace(job, steps=(have, *job.steps)) if job.steps and 0 < have < job.minimum else job
+    return replace(job, steps=(have, *job.steps)) if 0 < have < job.minimum else job
 
 
-def owed(job: Job, minimum: int, flavors: Iterable[Flavor]) -> Job:
+def owed(job: Job, asked: Job, flavors: Iterable[Flavor]) -> Job:
     """Under MinCost nobody grows but to reach a target: the minimum that its owner asks for is one to who has less."""
-    if job.enough or not job.steps or job.minimum >= minimum:
+    if job.enough or job.minimum >= asked.minimum:
         return job
-    goals = ((flavor.name, expected(job, flavor, minimum)) for flavor in flavors if accepts(job, flavor))
+    goals = ((flavor.name, expected(job, flavor, asked.minimum)) for flavor in flavors if accepts(job, flavor))
     return replace(job, enough=tuple(Enough(name, rate, rate) for name, rate in goals if rate > 0))
 
 
 def standing(
     snapshot: Snapshot, states: Mapping[JobKey, State], policy: Policy
 ) -> tuple[dict[JobKey, State], dict[JobKey, Terms]]:
+    """By job its state in its queue, and its terms before anybody takes anything. The states are those of the
+    snapshot's jobs, in their order."""
     queues = {queue.name: queue for queue in snapshot.queues}
-    """By job its state in its queue, and its terms before anybody takes anything."""
     after: dict[JobKey, State] = {}
     terms: dict[JobKey, Terms] = {}
-    asked = {job.key: job.steps for job in snapshot.jobs}
-    for key, state in states.items():
+    for asked, (key, state) in zip(snapshot.jobs, states.items(), strict=True):
         queue = stand_in(state.job, queues)
         if isinstance(queue, Block):
             state = without_queue(state, queue)
@@ -64,7 +64,7 @@ def standing(
             state = frozen(state)
         after[key] = state
         terms[key] = in_grace(snapshot, state, base_terms(state))
-        if terms[key].candidate and state.job.steps != asked[key]:
+        if terms[key].candidate and state.job.steps != asked.steps:
             # Its owner asked for the restart.
             terms[key] = replace(terms[key], free_to_change=True)
     return after, terms

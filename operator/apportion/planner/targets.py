@@ -52,14 +52,14 @@ def enough(job: Job, flavors: Iterable[Flavor], now: float) -> tuple[Enough, ...
     needed = needed_rate(job, flavors := list(flavors), now)
     if needed is None:
         return ()
+    # Work with an end is paid for until it is done, a rate for as long as it is wanted.
+    ends = job.target is not None and job.target.deadline is not None
     cost: dict[str, float] = {}
     rates: list[float] = []
     for flavor in flavors:
         step = smallest(job, flavor, needed)
         if step is not None:
             rate, an_hour = expected(job, flavor, step), step * job.per_replica * _price(flavor, flavors)
-            # Work with an end is paid for until it is done, a rate for as long as it is wanted.
-            ends = job.target is not None and job.target.deadline is not None
             cost[flavor.name] = an_hour / rate if ends else an_hour
             rates.append(rate)
     cheapest = min(cost.values(), default=0.0)
