@@ -39,6 +39,11 @@ def test_less_work_gets_more_replicas() -> None:
     assert found["short"] > found["long"] > 0
 
 
+def test_half_the_work_is_twice_the_weight() -> None:
+    found = favours(sized("half", 0.5e6), sized("usual", 1e6), sized("double", 2e6))
+    assert found == {"half": 2.0, "usual": 1.0, "double": 0.5}, "as docs/learning.md says"
+
+
 def test_less_work_is_admitted_first() -> None:
     older = sized("older", 1e7, low=8, created=NOW - 300)
     assert granted(older, sized("short", 1e5, low=8, created=NOW - 300)) == {"older": 0, "short": 8}

@@ -18,7 +18,7 @@ from apportion.planner.targets import carried, expected, is_known, work_left
 
 DOUBLINGS = 2
 MOST = 2.0**DOUBLINGS
-STEP = 4.0  # times the work is half the weight; coarse, as every change of a weight may cost somebody a restart
+STEP = 2.0  # times the work is half the weight; coarse, as every change of a weight may cost somebody a restart
 PATIENCE_SECONDS = 24 * 3600.0  # who waited so long has the most: nobody waits for ever
 
 
