@@ -1,6 +1,7 @@
 """What pods and workload say of a job: the rows of behaviour.md that need no queue."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -8,7 +9,7 @@ from apportion.model.jobs import Backoff, Block, Job, Pod, Workload
 from apportion.model.plan import NOTHING, Decision, Grant, Outcome
 from apportion.model.policy import Mode, Policy
 from apportion.planner import decide
-from builders import GPU, LONG_AGO, NOW, job, node, nodes, running, snapshot
+from builders import GPU, LONG_AGO, NOW, job, node, nodes, queue, quota, running, snapshot
 
 
 def decided(one: Job, on: int = 1, mode: Mode = Mode.ENFORCE, **fields: object) -> tuple[Decision, Outcome]:
@@ -274,6 +275,49 @@ def test_freeze_keeps_everything_and_admits_nothing() -> None:
     assert decided(running(job("one", 1, 8), {"h100-0": 2}), mode=Mode.FREEZE)[1].target.replicas == 2
     fresh = decided(job("one", 1, 2), mode=Mode.FREEZE)[1]
     assert (fresh.granted.replicas, fresh.reason) == (0, "Frozen")
+
+
+LATE = tuple(replace(pod, node=None, phase="Pending", created=NOW - 61) for pod in TWO.pods)
+
+
+@pytest.mark.parametrize(
+    "keeping",
+    [
+        {"held": True},
+        {"mode": Mode.FREEZE},
+        {"mode": Mode.OBSERVE},
+        {"queues": (queue("other", quota(8)),)},
+    ],
+    ids=["hold", "Freeze", "Observe", "its Queue is gone"],
+)
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"pods": LATE}, "PlacementFailed"),
+        ({"pods": (), "workload": replace(WORKLOAD, refusal="exceeded quota")}, "PodsRefused"),
+        ({"pods": (), "workload": WORKLOAD, "refusal": "denied by a webhook"}, "WorkloadRefused"),
+    ],
+    ids=["Pending", "pods refused", "workload refused"],
+)  # fmt: skip
+def test_who_is_to_stay_as_it_is_gives_nothing_back(
+    keeping: dict[str, Any], change: dict[str, Any], reason: str
+) -> None:
+    fields = {name: value for name, value in keeping.items() if name != "held"}
+    asked = replace(TWO, held="held" in keeping, queue_name="gone", **change)
+    _, outcome = decided(asked, **{"queues": (queue("gone", quota(8)),), **fields})
+    assert outcome.granted == outcome.current == Grant("h100", 2)
+    assert outcome.memory.admission == TWO.admission
+    assert condition(outcome, "Degraded") == (True, reason)
+    assert not outcome.memory.backoff, "when it may be changed again, no flavor is left out for it"
+    _, given_back = decided(replace(asked, held=False), queues=(queue("gone", quota(8)),))
+    assert given_back.memory.admission is None
+
+
+def test_a_frozen_job_says_that_the_mode_keeps_it() -> None:
+    frozen = decided(running(job("one", 1, 8), {"h100-0": 2}), mode=Mode.FREEZE)[1]
+    assert (frozen.reason, frozen.message) == (
+        "Frozen", "2 on h100: the AllocationPolicy's mode is Freeze, so it stays",
+    )  # fmt: skip
 
 
 def found_running(*bound: str, pending: int = 0) -> Job:

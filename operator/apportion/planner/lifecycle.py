@@ -24,9 +24,10 @@ HANDS_OFF = ("WorkloadConflict", "WorkloadNotManaged")
 class State:
     """A job after its rules were applied.
 
-    finished: "Succeeded" or "Failed", for the reason in `verdict`. blocked: it cannot be decided on. degraded: it runs,
-    but not as it should. touch: False where the workload must not be patched. recheck_at: when a rule may change by
-    time alone. notices: one-time happenings worth an Event.
+    finished: "Succeeded" or "Failed", for the reason in `verdict`, which goes before all else that could be said.
+    blocked: it cannot be decided on. degraded: it runs, but not as it should. touch: False where the workload must not
+    be patched. stays: pods that do not come cost it no grant. recheck_at: when a rule may change by time alone.
+    notices: one-time happenings worth an Event.
     """
 
     job: Job
@@ -35,16 +36,17 @@ class State:
     blocked: Block | None = None
     degraded: Block | None = None
     touch: bool = True
+    stays: bool = False
     grows: bool = True
     barred: frozenset[str] = frozenset()
     recheck_at: float | None = None
     notices: tuple[Block, ...] = ()
 
 
-def assess(job: Job, now: float, in_grace: bool = False) -> State:
+def assess(job: Job, now: float, in_grace: bool = False, stays: bool = False) -> State:
     """Apply the rules in their order: what ends a job, what blocks it, what degrades it.
 
-    in_grace: much of its flavor vanished a moment ago; pods that find no room are waited for.
+    in_grace: much of its flavor vanished a moment ago; pods that find no room are waited for. stays: as in State.
     """
     job = forget_on_retry(job)
     ended = ended_as(job, now)
@@ -55,7 +57,8 @@ def assess(job: Job, now: float, in_grace: bool = False) -> State:
         return State(job, blocked=job.block, touch=False)
     if job.suspended:
         return State(job, blocked=Block("Suspended", "spec.suspend is true"))
-    state = State(job) if in_grace else placement(State(job), now)
+    state = State(job, stays=stays)
+    state = state if in_grace else placement(state, now)
     state = refusals(state, now)
     state = failing(state, now)
     state = reverted(state, now)
@@ -135,7 +138,12 @@ def refusals(state: State, now: float) -> State:
 
 
 def give_back(state: State, alive: int, why: Block, now: float) -> State:
-    """Reduce the grant to the largest step that `alive` pods fill, and leave its flavor out for a growing while."""
+    """Reduce the grant to the largest step that `alive` pods fill, and leave its flavor out for a growing while.
+
+    Who is to stay as it is would not get it again: it waits for its pods, and says so.
+    """
+    if state.stays:
+        return replace(state, degraded=why)
     job = state.job
     admission = job.admission
     assert admission is not None

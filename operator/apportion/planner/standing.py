@@ -8,9 +8,23 @@ from apportion.model.flavors import Flavor
 from apportion.model.jobs import Admission, Block, Enough, Job, JobKey
 from apportion.model.policy import Mode, Policy
 from apportion.model.snapshot import Snapshot, Terms
-from apportion.planner.lifecycle import State, base_terms
+from apportion.planner.lifecycle import State, assess, base_terms
+from apportion.planner.provisioning import patient
 from apportion.planner.queueing import stand_in
 from apportion.planner.targets import expected
+
+
+def assessed(snapshot: Snapshot, policy: Policy) -> dict[JobKey, State]:
+    """What each job's pods and workload say of it. Where nobody may be admitted again, or nothing is patched, nobody
+    gives a grant back."""
+    queues = {queue.name: queue for queue in snapshot.queues}
+    states = {}
+    for job in snapshot.jobs:
+        in_grace = snapshot.now < snapshot.grace.get(current_grant(job).flavor, 0.0)
+        stays = policy.mode is not Mode.ENFORCE or job.held or isinstance(stand_in(job, queues), Block)
+        found = outgrown(adopted(patient(job, snapshot.flavors), snapshot))
+        states[job.key] = assess(found, snapshot.now, in_grace, stays)
+    return states
 
 
 def adopted(job: Job, snapshot: Snapshot) -> Job:
@@ -87,8 +101,11 @@ def frozen(state: State) -> State:
     """Mode Freeze: what runs is kept, nothing is admitted; what ended or is suspended still gives its room back."""
     if state.finished or state.blocked is not None:
         return state
-    if current_grant(state.job).replicas:
-        return replace(state, job=replace(state.job, held=True))
+    if (grant := current_grant(state.job)).replicas:
+        said = Block(
+            "Frozen", f"{grant.replicas} on {grant.flavor}: the AllocationPolicy's mode is Freeze, so it stays"
+        )
+        return replace(state, verdict=said if state.degraded is None else None, job=replace(state.job, held=True))
     return replace(state, blocked=Block("Frozen", "the AllocationPolicy's mode is Freeze: nothing is admitted"))
 
 
