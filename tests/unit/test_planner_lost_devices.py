@@ -1,6 +1,7 @@
-"""A node that offers less than its pods hold: devices broke under them."""
+"""A node that offers less than its pods hold, as devices broke under them; and one that is gone with its pods."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from apportion.optimizer import violations
 from apportion.optimizer.cells import cells_of
 from apportion.optimizer.staying import Ground, needed
 from apportion.planner import decide
-from builders import GPU, job, node, queue, quota, running, snapshot
+from builders import GPU, LONG_AGO, NOW, job, node, queue, quota, running, snapshot
 
 
 def granted(world: Snapshot) -> dict[str, int]:
@@ -66,8 +67,9 @@ def test_only_minimums_that_were_promised_need_what_is_lost() -> None:
 
 def test_who_loses_its_minimum_after_all_needs_nothing() -> None:
     """Five were granted where there are three by now; who is left out of it leaves no room for what it held."""
+    gang = running(job("gang", 3, 3), {"lost": 3})
     jobs = [
-        running(job("gang", 3, 3), {"lost": 3}),
+        replace(gang, pods=gang.pods[:2]),
         running(job("high", 1, 3, priority=100), {"lost": 1}),
         replace(running(job("unbound", 1, 1), {"lost": 1}), pods=()),
     ]
@@ -115,3 +117,25 @@ def test_what_pods_of_a_minimum_hold_is_there_for_them_alone() -> None:
     assert wrong(6, 1) == []
     assert wrong(6, 2) == ["h100: 8 nvidia.com/gpu granted on nodes that have 7 free"]
     assert wrong(7, 1) == ["h100: 8 nvidia.com/gpu granted on nodes that have 7 free"]
+
+
+def two_lost_a_node(**stands: Any) -> Snapshot:
+    """Two jobs whose pods are gone with their node, and one that has the only other node in full, its minimum."""
+    lost = [replace(running(job(name, 1, 1), {"gone": 1}), pods=()) for name in ("lost-1", "lost-2")]
+    since = stands.pop("since", LONG_AGO)
+    there = running(job("stands", 2, 2, **stands), {"left": 2}, since=since)
+    return snapshot(*lost, there, on=(node("left", 2),))
+
+
+@pytest.mark.parametrize(
+    "stands",
+    [{}, {"since": NOW - 10}, {"preemptible": False}, {"priority": 5}],
+    ids=["an equal", "an equal within its minRuntime", "not preemptible", "a higher class"],
+)
+def test_who_lost_its_node_takes_no_place_of_whoever_has_its_pods(stands: dict[str, Any]) -> None:
+    assert granted(two_lost_a_node(**stands)) == {"lost-1": 0, "lost-2": 0, "stands": 2}
+
+
+def test_who_lost_its_node_takes_the_place_of_a_lower_class_but_not_if_that_is_not_preemptible() -> None:
+    assert granted(two_lost_a_node(priority=-5)) == {"lost-1": 1, "lost-2": 1, "stands": 0}
+    assert granted(two_lost_a_node(priority=-5, preemptible=False)) == {"lost-1": 0, "lost-2": 0, "stands": 2}

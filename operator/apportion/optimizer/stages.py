@@ -4,13 +4,13 @@ Each stage is a program over the smallest options alone. What it reaches becomes
 a group must run where all of its class in its queue could be admitted, else a row per queue and class holds the sum.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from apportion.optimizer.greedy import admitted
-from apportion.optimizer.options import Floats, Options, seniority
+from apportion.optimizer.options import Floats, Group, Options, seniority
 from apportion.optimizer.problem import Problem
 from apportion.optimizer.rows import Draft, Rows
 from apportion.optimizer.sharing import Target, shared
@@ -43,6 +43,20 @@ def promised(options: Options, rows: Rows, solvers: Solvers, gap: float) -> tupl
     return stages.problem, stages.x
 
 
+def _turns(groups: Sequence[Group]) -> list[int]:
+    """By group, when its promise has its turn. First those of whom nobody takes, then class by class, the highest
+    first, and in a class whoever has its pods before whoever lost them."""
+
+    def key(group: Group) -> tuple[bool, int, bool]:
+        bound = sum(pod.node is not None and not pod.terminating for pod in group.like.pods)
+        stands = bound >= group.keeps
+        firm = stands and not group.like.preemptible
+        return (not firm, 0 if firm else -group.like.priority, not stands)
+
+    order = {found: turn for turn, found in enumerate(sorted({key(group) for group in groups}))}
+    return [order[key(group)] for group in groups]
+
+
 class _Stages:
     def __init__(self, options: Options, rows: Rows, solvers: Solvers, target: Target) -> None:
         sizes = np.array([group.size for group in options.groups], dtype=np.int64)
@@ -51,12 +65,15 @@ class _Stages:
         )
         self.x: Floats = np.zeros(len(options.columns))
         self._options, self._solvers, self._target = options, solvers, target
-        self._priority = np.array([group.like.priority for group in options.groups], dtype=np.int64)
+        self._turn = np.array(_turns(options.groups), dtype=np.int64)
         self._choices = self._smallest()
         self._seen: set[int] = set()
 
     def promises(self) -> None:
-        """Everybody who must keep something keeps it where they are, or else as much is lost as has to be."""
+        """Everybody who must keep something keeps it where they are, or else as much is lost as has to be.
+
+        Turn by turn: whoever has its pods loses them to no equal whose own are gone.
+        """
         must = [at for at, group in enumerate(self._options.groups) if group.keeps > 0]
         if not must:
             return
@@ -74,17 +91,17 @@ class _Stages:
         worth = 1.0 - REDUCED_LOSS * columns.reduced
         everything = {at: np.flatnonzero(columns.group == at)[np.argsort(columns.reduced[columns.group == at],
                       kind="stable")].tolist() for at in must}  # fmt: skip
-        ranked = sorted(must, key=lambda at: -self._priority[at])
+        ranked = sorted(must, key=lambda at: int(self._turn[at]))
         self.x, _ = admitted(self.problem, np.zeros(len(columns)), ranked, everything)
-        for priority in sorted(set(self._priority[must].tolist()), reverse=True):
-            mine = promised & (self._priority[columns.group] == priority)
+        for turn in sorted(set(self._turn[must].tolist())):
+            mine = promised & (self._turn[columns.group] == turn)
             found = self._solvers.solve(
                 self.problem, np.flatnonzero(promised), np.where(mine, worth, 0.0), gap=self._target.gap
             )
             if found is not None and worth[mine] @ found.x[mine] >= worth[mine] @ self.x[mine] - ROUNDING:
                 self.x = found.x
-            here = np.flatnonzero(np.isin(columns.group, must) & (self._priority[columns.group] == priority))
-            self._hold(f"promises/{priority}", here, worth[here])
+            here = np.flatnonzero(np.isin(columns.group, must) & (self._turn[columns.group] == turn))
+            self._hold(f"promises/{turn}", here, worth[here])
         self._keep_what_is_left(must)
 
     def _keep_what_is_left(self, must: list[int]) -> None:
