@@ -1,12 +1,13 @@
 """Every command of the program, on one page; their bodies are elsewhere and imported when they are needed."""
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
 from apportion import __version__
+from apportion.cli.number import DAY, LARGEST, SEED, Number
+from apportion.cli.writing import filled, put
 from apportion.config import Settings
 
 FILES = click.option(
@@ -40,24 +41,24 @@ def version() -> None:
     help="Look after TrainingJobs of this namespace only, by rights there only; may be repeated. Default: all.",
 )
 @click.option("--lease-name", default=Settings.lease_name, show_default=True)
-@click.option("--lease-seconds", default=Settings.lease_seconds, show_default=True, type=click.FloatRange(min=1))
+@click.option("--lease-seconds", default=Settings.lease_seconds, show_default=True, type=Number(1, DAY))
 @click.option("--leader-election/--no-leader-election", default=True, show_default=True)
 @click.option("--identity", default="", help="This replica's name in the Lease; default: host name and a random part.")
 @click.option("--host", default=Settings.host, show_default=True, help="Where metrics and probes are served.")
 @click.option("--port", default=Settings.port, show_default=True, type=click.IntRange(0, 65535))
-@click.option("--audit-seconds", default=Settings.audit_seconds, show_default=True, type=click.FloatRange(min=1))
+@click.option("--audit-seconds", default=Settings.audit_seconds, show_default=True, type=Number(1, DAY))
 @click.option(
     "--observe-seconds",
     default=Settings.observe_seconds,
     show_default=True,
-    type=click.FloatRange(min=0.1),
+    type=Number(0.1, DAY),
     help="How often the rates of jobs are measured.",
 )
 @click.option(
     "--settle-seconds",
     default=Settings.settle_seconds,
     show_default=True,
-    type=click.FloatRange(min=0),
+    type=Number(0, DAY),
     help="How long after a resize rates are not learned from: at least the window of the queries.",
 )
 @click.option("--history-folder", default=Settings.history_folder)
@@ -85,8 +86,7 @@ def crds(folder: str) -> None:
     """Write the CustomResourceDefinitions, made from the models."""
     from apportion.api.crds import write
 
-    for path in write(folder):
-        click.echo(path)
+    filled(folder, lambda: write(folder))
 
 
 @cli.command(hidden=True)
@@ -95,8 +95,7 @@ def reference(folder: str) -> None:
     """Write docs/reference: the custom resources, the metrics, the commands."""
     from apportion.cli.reference import write
 
-    for path in write(cli, folder):
-        click.echo(path)
+    filled(folder, lambda: write(cli, folder))
 
 
 @cli.command()
@@ -158,7 +157,7 @@ def assess(files: tuple[str, ...], kubeconfig: str | None, context: str | None, 
 @KUBECONFIG
 @CONTEXT
 @click.option("--once", is_flag=True, help="Print once and end, as with files or where the output is no terminal.")
-@click.option("--interval", default=5.0, show_default=True, type=click.FloatRange(min=1), help="Seconds between looks.")
+@click.option("--interval", default=5.0, show_default=True, type=Number(1, DAY), help="Seconds between looks.")
 def top(files: tuple[str, ...], kubeconfig: str | None, context: str | None, once: bool, interval: float) -> None:
     """Show flavors, queues and jobs with what they hold, cost and draw, and the prices; again and again.
 
@@ -198,7 +197,12 @@ def explain(
 @click.option("--per-replica", metavar="G", help="What each of them costs. Default: 1; with --job the flavor's price.")
 @click.option("--speedup", metavar="H", help="How much of one replica's performance each of R has.")
 @click.option("--normaliser", metavar="N", help="What the performance of all is divided by. Default: 1.")
-@click.option("--threshold", type=float, metavar="C", help="What P must reach; with --job the rate, work per second.")
+@click.option(
+    "--threshold",
+    type=Number(-LARGEST, LARGEST),
+    metavar="C",
+    help="What P must reach; with --job the rate, work per second.",
+)
 @click.option("--exactly", is_flag=True, help="P must be C, not C or more.")
 @click.option("--max-replicas", default=1024, show_default=True, type=click.IntRange(1, 100_000))
 @click.option("--job", metavar="tj/NAME", help="Take the curve of this TrainingJob, declared or learned.")
@@ -229,28 +233,26 @@ def size(
 
 @cli.command()
 @click.option("-f", "--filename", "files", multiple=True, help="A cluster, as plan reads it: for its size and flavors.")
-@click.option("--seed", default=1, show_default=True, help="The same seed gives the same trace.")
-@click.option("--accelerators", default=64, show_default=True, type=click.IntRange(1), help="Without -f: how many.")
+@click.option("--seed", default=1, show_default=True, type=SEED, help="The same seed gives the same trace.")
+@click.option(
+    "--accelerators", default=64, show_default=True, type=click.IntRange(1, 10_000_000), help="Without -f: how many."
+)
 @click.option("--jobs", default=160, show_default=True, type=click.IntRange(1, 1_000_000))
-@click.option("--hours", default=24.0, show_default=True, type=click.FloatRange(0.01, 100_000))
-@click.option("--load", default=1.0, show_default=True, type=click.FloatRange(0.001, 100), help="Asked over there is.")
-@click.option("--elastic", default=0.7, show_default=True, type=click.FloatRange(0, 1), help="Part that can resize.")
-@click.option("--shared", default=0.3, show_default=True, type=click.FloatRange(0, 1), help="Part with a global batch.")
-@click.option(
-    "--declared", default=0.0, show_default=True, type=click.FloatRange(0, 1), help="Part that tells its curve."
-)
-@click.option("--sized", default=0.0, show_default=True, type=click.FloatRange(0, 1), help="Part that tells its work.")
-@click.option(
-    "--deadlines", default=0.0, show_default=True, type=click.FloatRange(0, 1), help="Part that has a deadline."
-)
-@click.option("--tail", default=1.8, show_default=True, type=click.FloatRange(0, 4), help="Sigma of log duration.")
-@click.option("--swing", default=0.5, show_default=True, type=click.FloatRange(0, 1), help="Of arrivals over a day.")
+@click.option("--hours", default=24.0, show_default=True, type=Number(0.01, 100_000))
+@click.option("--load", default=1.0, show_default=True, type=Number(0.001, 100), help="Asked over there is.")
+@click.option("--elastic", default=0.7, show_default=True, type=Number(0, 1), help="Part that can resize.")
+@click.option("--shared", default=0.3, show_default=True, type=Number(0, 1), help="Part with a global batch.")
+@click.option("--declared", default=0.0, show_default=True, type=Number(0, 1), help="Part that tells its curve.")
+@click.option("--sized", default=0.0, show_default=True, type=Number(0, 1), help="Part that tells its work.")
+@click.option("--deadlines", default=0.0, show_default=True, type=Number(0, 1), help="Part that has a deadline.")
+@click.option("--tail", default=1.8, show_default=True, type=Number(0, 4), help="Sigma of log duration.")
+@click.option("--swing", default=0.5, show_default=True, type=Number(0, 1), help="Of arrivals over a day.")
 @click.option("-o", "--output", default="-", show_default=True, help="The file to write, or - for standard output.")
 def trace(files: tuple[str, ...], seed: int, accelerators: int, output: str, **mix: Any) -> None:
     """Write a generated trace as CSV: heavy-tailed durations, arrivals by day and night, powers of two."""
     from apportion.cli.simulate import trace_command
 
-    _put(trace_command(files, seed, accelerators, **mix), output)
+    put(trace_command(files, seed, accelerators, **mix), output)
 
 
 @cli.command()
@@ -260,13 +262,13 @@ def trace(files: tuple[str, ...], seed: int, accelerators: int, output: str, **m
     "--policy", "policies", multiple=True, metavar="POLICY", help="A rule or an AllocationPolicy file; repeat."
 )
 @click.option("--seeds", default=5, show_default=True, type=click.IntRange(1, 1000), help="How many.")
-@click.option("--first-seed", default=1, show_default=True)
-@click.option("--round-seconds", default=60.0, show_default=True, type=click.FloatRange(0.05, 86_400))
-@click.option("--noise", default=0.05, show_default=True, type=click.FloatRange(0, 1), help="Of one measured rate.")
+@click.option("--first-seed", default=1, show_default=True, type=SEED)
+@click.option("--round-seconds", default=60.0, show_default=True, type=Number(0.05, DAY))
+@click.option("--noise", default=0.05, show_default=True, type=Number(0, 1), help="Of one measured rate.")
 @click.option("--learning/--no-learning", default=True, show_default=True, help="Jobs report their rate.")
-@click.option("--failure-hours", type=click.FloatRange(0.1), help="Mean of a node, between failures; default: none.")
-@click.option("--repair-hours", default=1.0, show_default=True, type=click.FloatRange(0.01))
-@click.option("--checkpoint-minutes", default=30.0, show_default=True, type=click.FloatRange(0))
+@click.option("--failure-hours", type=Number(0.1, 1_000_000), help="Mean of a node, between failures; default: none.")
+@click.option("--repair-hours", default=1.0, show_default=True, type=Number(0.01, 100_000))
+@click.option("--checkpoint-minutes", default=30.0, show_default=True, type=Number(0, 1_000_000))
 @click.option("--processes", type=click.IntRange(1, 256), help="Simulations at once; default: one for each CPU.")
 @click.option("-o", "--output", metavar="DIR", help="Write results.json, results.csv and index.html there.")
 def simulate(files: tuple[str, ...], **asked: Any) -> None:
@@ -311,18 +313,7 @@ def snapshot(kubeconfig: str | None, context: str | None, output: str) -> None:
     """Write all that the operator reads of a live cluster as one List, secrets and environment values left out."""
     from apportion.cli.source import Source, snapshot_text
 
-    _put(snapshot_text(Source((), kubeconfig, context, None)), output)
-
-
-def _put(text: str, output: str) -> None:
-    if output == "-":
-        click.echo(text, nl=False)
-        return
-    try:
-        Path(output).write_text(text, encoding="utf-8")
-    except OSError as error:
-        click.echo(f"error: -o {output}: expected a file that can be written to: {error.strerror}", err=True)
-        sys.exit(2)
+    put(snapshot_text(Source((), kubeconfig, context, None)), output)
 
 
 @cli.command()

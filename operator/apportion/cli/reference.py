@@ -129,8 +129,7 @@ def _values(option: click.Option, context: click.Context) -> str:
     if isinstance(kind, click.Choice):
         return ", ".join(f"`{choice}`" for choice in kind.choices)
     if isinstance(kind, click.FloatRange | click.IntRange):
-        least, most = kind.min, kind.max
-        return f"at least {least:g}" if most is None else f"{least:g} to {most:g}"
+        return f"{kind.min:g} to {kind.max:g}"
     return "repeatable" if option.multiple else (option.metavar or "text").lower()
 
 

@@ -2,17 +2,22 @@
 
 import asyncio
 import signal
-from pathlib import Path
+import sys
 
 import click
 
 from apportion.api.crds import crd_documents
+from apportion.cli.writing import put
 from apportion.sandbox import Sandbox
 from apportion.sandbox.manifests import mixed_cluster
 
 
 def sandbox_command(port: int, nodes: bool, path: str | None) -> None:
-    asyncio.run(_serve(port, nodes, path))
+    try:
+        asyncio.run(_serve(port, nodes, path))
+    except OSError as error:
+        click.echo(f"error: port {port} cannot be served: {error.strerror}", err=True)
+        sys.exit(1)
 
 
 async def _serve(port: int, nodes: bool, path: str | None) -> None:
@@ -21,10 +26,8 @@ async def _serve(port: int, nodes: bool, path: str | None) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with Sandbox(port=port) as sandbox:
         furnish(sandbox, nodes)
-        if path is None:
-            click.echo(sandbox.kubeconfig(), nl=False)
-        else:
-            await asyncio.to_thread(Path(path).write_text, sandbox.kubeconfig(), encoding="utf-8")
+        put(sandbox.kubeconfig(), path or "-", "--kubeconfig")
+        if path not in (None, "-"):
             click.echo(f"export KUBECONFIG={path}")
         await stop.wait()
 
