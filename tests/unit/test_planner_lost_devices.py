@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from apportion.model.plan import Allocation, Status
-from apportion.model.policy import Policy
+from apportion.model.policy import Aim, Objective, Policy
 from apportion.model.snapshot import Snapshot, Terms
 from apportion.optimizer import violations
 from apportion.optimizer.cells import cells_of
@@ -139,3 +139,14 @@ def test_who_lost_its_node_takes_no_place_of_whoever_has_its_pods(stands: dict[s
 def test_who_lost_its_node_takes_the_place_of_a_lower_class_but_not_if_that_is_not_preemptible() -> None:
     assert granted(two_lost_a_node(priority=-5)) == {"lost-1": 1, "lost-2": 1, "stands": 0}
     assert granted(two_lost_a_node(priority=-5, preemptible=False)) == {"lost-1": 0, "lost-2": 0, "stands": 2}
+
+
+def test_a_replica_that_asks_more_by_now_takes_that_where_its_pod_stays() -> None:
+    """Its pod has one of 8 accelerators, and the one that replaces it takes 3: three of 2 do not fit beside it."""
+    edited = running(job("edited", 1, 1), {"n": 1})
+    edited = replace(edited, per_replica=3, requests={**edited.requests, GPU: 3})
+    world = snapshot(edited, job("waits", 3, 3, 2), on=(node("n", 8),))
+    for aim in Aim:
+        decision = decide(world, Policy(objective=Objective(name=aim)))
+        assert decision.plan.status is not Status.KEPT, decision.warnings
+        assert [outcome.granted.replicas for outcome in decision.outcomes] == [1, 0]

@@ -14,7 +14,7 @@ from apportion.model.jobs import Job, JobKey, Pod
 from apportion.model.plan import Allocation
 from apportion.model.resources import Amounts
 from apportion.model.snapshot import Snapshot
-from apportion.optimizer.cells import LARGEST, Cells
+from apportion.optimizer.cells import LARGEST, Cells, request
 from apportion.optimizer.value import terms_of
 
 
@@ -59,6 +59,18 @@ def stayers(bound: Sequence[Pod], replicas: int) -> tuple[Pod, ...]:
                 since, pod.restarts, pod.created, pod.name)  # fmt: skip
 
     return tuple(sorted(bound, key=rank)[: max(0, replicas)])
+
+
+def taken(job: Job, pod: Pod) -> Amounts:
+    """What a pod that stays takes of its node: what it requests, and no less than its job asks now.
+
+    Where the template was changed the pod holds what it was made with until it is replaced, and the one that comes
+    instead takes what is asked by then; the grant is for both.
+    """
+    if pod.requests == job.requests:
+        return request(job)
+    asked = request(job)
+    return {name: max(amount, asked.get(name, 0)) for name, amount in {**asked, **pod.requests}.items()}
 
 
 @dataclass(frozen=True)
@@ -109,18 +121,19 @@ class _Holds:
         self.flavor_of = {node.name: node.flavor for node in snapshot.nodes}
         self._bound: dict[JobKey, tuple[Pod, ...]] = {}
         self._known: dict[tuple[JobKey, int], Held] = {}
-        self._amounts: dict[int, tuple[Amounts, NDArray[np.int64]]] = {}
-        self.nothing = self.of(())
+        self._amounts: dict[tuple[int, int], tuple[Job, Amounts, NDArray[np.int64]]] = {}
+        none = np.zeros((0, len(cells.resources)), dtype=np.int64)
+        self.nothing = Held({}, np.zeros(0, dtype=np.int64), none, 0)
 
     def staying(self, job: Job, replicas: int) -> Held:
         """Of its pods on the flavor that it has been granted."""
         bound = self._bound_of(job)
         count = min(len(bound), max(0, replicas))
         if (job.key, count) not in self._known:
-            self._known[job.key, count] = self.of(stayers(bound, count))
+            self._known[job.key, count] = self.of(job, stayers(bound, count))
         return self._known[job.key, count]
 
-    def of(self, pods: Iterable[Pod]) -> Held:
+    def of(self, job: Job, pods: Iterable[Pod]) -> Held:
         where: dict[str, int] = {}
         amounts: dict[int, NDArray[np.int64]] = {}
         placeable = 0
@@ -129,7 +142,7 @@ class _Holds:
             where[name] = where.get(name, 0) + 1
             at = self._at.get(name)
             if at is not None:
-                amounts[at] = amounts.get(at, 0) + self._row(pod.requests)
+                amounts[at] = amounts.get(at, 0) + self._row(job, pod)
                 placeable += 1
         rows = np.array(sorted(amounts), dtype=np.int64)
         each = [amounts[at] for at in sorted(amounts)]
@@ -145,12 +158,15 @@ class _Holds:
             )
         return self._bound[job.key]
 
-    def _row(self, requests: Amounts) -> NDArray[np.int64]:
+    def _row(self, job: Job, pod: Pod) -> NDArray[np.int64]:
         """The amounts by column of `Cells.free`; pods of one template share one mapping."""
-        if id(requests) not in self._amounts:
-            row = np.array([min(requests.get(name, 0), LARGEST) for name in self._cells.resources], dtype=np.int64)
-            self._amounts[id(requests)] = (requests, row)
-        return self._amounts[id(requests)][1]
+        key = (id(job), id(pod.requests))
+        if key not in self._amounts:
+            amounts = taken(job, pod)
+            row = np.array([min(amounts.get(name, 0), LARGEST) for name in self._cells.resources], dtype=np.int64)
+            # Both are kept beside it, so that no others can come to have their ids.
+            self._amounts[key] = (job, pod.requests, row)
+        return self._amounts[key][2]
 
 
 _last: tuple[Cells, tuple[Job, ...], _Holds] | None = None
@@ -206,7 +222,7 @@ class Ground:
         grant, flavor_of = current_grant(job), self._holds.flavor_of
         bound = [pod for pod in job.pods if pod.node is not None and not pod.terminating]
         here = sum(flavor_of.get(pod.node or "", grant.flavor) == grant.flavor for pod in bound)
-        return Stay(job, self.flavors.get(grant.flavor), self._holds.of(bound), max(0, grant.replicas - here))
+        return Stay(job, self.flavors.get(grant.flavor), self._holds.of(job, bound), max(0, grant.replicas - here))
 
 
 def needed(snapshot: Snapshot, ground: Ground, jobs: Iterable[Job]) -> NDArray[np.int64]:
