@@ -65,7 +65,6 @@ class _Stages:
         )
         self.x: Floats = np.zeros(len(options.columns))
         self._options, self._solvers, self._target = options, solvers, target
-        self._turn = np.array(_turns(options.groups), dtype=np.int64)
         self._choices = self._smallest()
         self._seen: set[int] = set()
 
@@ -91,16 +90,17 @@ class _Stages:
         worth = 1.0 - REDUCED_LOSS * columns.reduced
         everything = {at: np.flatnonzero(columns.group == at)[np.argsort(columns.reduced[columns.group == at],
                       kind="stable")].tolist() for at in must}  # fmt: skip
-        ranked = sorted(must, key=lambda at: int(self._turn[at]))
+        turns = np.array(_turns(self._options.groups), dtype=np.int64)
+        ranked = sorted(must, key=lambda at: int(turns[at]))
         self.x, _ = admitted(self.problem, np.zeros(len(columns)), ranked, everything)
-        for turn in sorted(set(self._turn[must].tolist())):
-            mine = promised & (self._turn[columns.group] == turn)
+        for turn in sorted(set(turns[must].tolist())):
+            mine = promised & (turns[columns.group] == turn)
             found = self._solvers.solve(
                 self.problem, np.flatnonzero(promised), np.where(mine, worth, 0.0), gap=self._target.gap
             )
             if found is not None and worth[mine] @ found.x[mine] >= worth[mine] @ self.x[mine] - ROUNDING:
                 self.x = found.x
-            here = np.flatnonzero(np.isin(columns.group, must) & (self._turn[columns.group] == turn))
+            here = np.flatnonzero(np.isin(columns.group, must) & (turns[columns.group] == turn))
             self._hold(f"promises/{turn}", here, worth[here])
         self._keep_what_is_left(must)
 

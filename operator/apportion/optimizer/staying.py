@@ -67,9 +67,9 @@ def taken(job: Job, pod: Pod) -> Amounts:
     Where the template was changed the pod holds what it was made with until it is replaced, and the one that comes
     instead takes what is asked by then; the grant is for both.
     """
-    if pod.requests == job.requests:
-        return request(job)
     asked = request(job)
+    if pod.requests == job.requests:
+        return asked
     return {name: max(amount, asked.get(name, 0)) for name, amount in {**asked, **pod.requests}.items()}
 
 

@@ -22,7 +22,7 @@ from apportion.planner.outcomes import Round, outcome
 from apportion.planner.provisioning import added, new_nodes, uses_more, with_all, with_coming, worthwhile
 from apportion.planner.rehearsing import moves_in_vain
 from apportion.planner.spending import cap_use
-from apportion.planner.standing import assessed, owed, standing
+from apportion.planner.standing import owed, standing
 from apportion.planner.targets import aimed, frugal, look_again
 from apportion.planner.terms import Rights, settle
 from apportion.planner.waves import blocked_moves, in_waves
@@ -65,7 +65,7 @@ def wanted(snapshot: Snapshot, policy: Policy, rule: Solve = solve) -> Wanted:
     """The first half: who should have what in the end."""
     snapshot = aimed(snapshot)
     before = {job.key: current_grant(job) for job in snapshot.jobs}
-    states, terms = standing(snapshot, assessed(snapshot, policy), policy)
+    states, terms = standing(snapshot, policy)
     flavors = {flavor.name: flavor for flavor in snapshot.flavors}
     jobs = tuple(frugal(states[job.key].job, flavors, snapshot.now) for job in snapshot.jobs)
     if policy.objective.name is Aim.MIN_COST:

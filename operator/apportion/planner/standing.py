@@ -1,6 +1,6 @@
 """Where each job stands when a round begins: what it has, in which queue, and what the policy's mode leaves of it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 
 from apportion.model.eligibility import accepts, current_grant
@@ -12,19 +12,6 @@ from apportion.planner.lifecycle import State, assess, base_terms
 from apportion.planner.provisioning import patient
 from apportion.planner.queueing import stand_in
 from apportion.planner.targets import expected
-
-
-def assessed(snapshot: Snapshot, policy: Policy) -> dict[JobKey, State]:
-    """What each job's pods and workload say of it. Where nobody may be admitted again, or nothing is patched, nobody
-    gives a grant back."""
-    queues = {queue.name: queue for queue in snapshot.queues}
-    states = {}
-    for job in snapshot.jobs:
-        in_grace = snapshot.now < snapshot.grace.get(current_grant(job).flavor, 0.0)
-        stays = policy.mode is not Mode.ENFORCE or job.held or isinstance(stand_in(job, queues), Block)
-        found = outgrown(adopted(patient(job, snapshot.flavors), snapshot))
-        states[job.key] = assess(found, snapshot.now, in_grace, stays)
-    return states
 
 
 def adopted(job: Job, snapshot: Snapshot) -> Job:
@@ -60,28 +47,37 @@ def owed(job: Job, asked: Job, flavors: Iterable[Flavor]) -> Job:
     return replace(job, enough=tuple(Enough(name, rate, rate) for name, rate in goals if rate > 0))
 
 
-def standing(
-    snapshot: Snapshot, states: Mapping[JobKey, State], policy: Policy
-) -> tuple[dict[JobKey, State], dict[JobKey, Terms]]:
-    """By job its state in its queue, and its terms before anybody takes anything. The states are those of the
-    snapshot's jobs, in their order."""
+def standing(snapshot: Snapshot, policy: Policy) -> tuple[dict[JobKey, State], dict[JobKey, Terms]]:
+    """By job its state in its queue, and its terms before anybody takes anything.
+
+    Where nobody may be admitted again, or nothing is patched, nobody gives a grant back.
+    """
     queues = {queue.name: queue for queue in snapshot.queues}
-    after: dict[JobKey, State] = {}
+    states: dict[JobKey, State] = {}
     terms: dict[JobKey, Terms] = {}
-    for asked, (key, state) in zip(snapshot.jobs, states.items(), strict=True):
-        queue = stand_in(state.job, queues)
+    for asked in snapshot.jobs:
+        queue = stand_in(asked, queues)
+        stays = policy.mode is not Mode.ENFORCE or asked.held or isinstance(queue, Block)
+        job = outgrown(adopted(patient(asked, snapshot.flavors), snapshot))
+        state = assess(job, snapshot.now, in_grace(snapshot, asked), stays)
         if isinstance(queue, Block):
             state = without_queue(state, queue)
         else:
             state = in_queue(state, queue.name if queue else None)
         if policy.mode is Mode.FREEZE:
             state = frozen(state)
-        after[key] = state
-        terms[key] = in_grace(snapshot, state, base_terms(state))
-        if terms[key].candidate and state.job.steps != asked.steps:
-            # Its owner asked for the restart.
-            terms[key] = replace(terms[key], free_to_change=True)
-    return after, terms
+        states[asked.key], terms[asked.key] = state, _terms(snapshot, asked, state)
+    return states, terms
+
+
+def _terms(snapshot: Snapshot, asked: Job, state: State) -> Terms:
+    terms = base_terms(state)
+    if terms.candidate and current_grant(state.job).replicas and in_grace(snapshot, state.job):
+        terms = replace(terms, pinned=True)
+    if terms.candidate and state.job.steps != asked.steps:
+        # Its owner asked for the restart.
+        terms = replace(terms, free_to_change=True)
+    return terms
 
 
 def in_queue(state: State, name: str | None) -> State:
@@ -109,9 +105,6 @@ def frozen(state: State) -> State:
     return replace(state, blocked=Block("Frozen", "the AllocationPolicy's mode is Freeze: nothing is admitted"))
 
 
-def in_grace(snapshot: Snapshot, state: State, terms: Terms) -> Terms:
-    """Much of a flavor vanished a moment ago: nobody on it is shrunk before the grace is over."""
-    grant = current_grant(state.job)
-    if terms.candidate and grant.replicas and snapshot.now < snapshot.grace.get(grant.flavor, 0.0):
-        return replace(terms, pinned=True)
-    return terms
+def in_grace(snapshot: Snapshot, job: Job) -> bool:
+    """Much of its flavor vanished a moment ago: nobody on it is shrunk before the grace is over."""
+    return snapshot.now < snapshot.grace.get(current_grant(job).flavor, 0.0)
