@@ -110,6 +110,7 @@ def judged(world: Snapshot, aim: Aim) -> list[str]:
 
 
 @PROFILE
-@given(seed=st.integers(0, 10**9), aim=st.sampled_from(tuple(Aim)))
-def test_no_plan_breaks_its_own_rules_where_pods_are_not_what_their_job_asks_now(seed: int, aim: Aim) -> None:
-    assert not judged(edited(Random(seed)), aim)
+@given(seed=st.integers(0, 10**9))
+def test_no_plan_breaks_its_own_rules_where_pods_are_not_what_their_job_asks_now(seed: int) -> None:
+    world = edited(Random(seed))
+    assert not [wrong for aim in Aim for wrong in judged(world, aim)]
