@@ -14,6 +14,7 @@ from apportion.model.selection import NodeChoice
 from apportion.model.snapshot import Snapshot, Terms
 from apportion.planner import decide
 from apportion.planner.churn import Churn
+from apportion.planner.ledger import Ledger
 from apportion.planner.queueing import proportional
 from apportion.planner.terms import settle
 from builders import A100, GPU, H100, NOW, job, node, nodes, queue, quota, running, snapshot
@@ -49,6 +50,14 @@ def test_a_running_lender_grows_into_its_nominal_quota() -> None:
     decision = decided(borrower, owner, queues=LAB)
     assert target(decision, "owner").replicas == 8
     assert target(decision, "borrower").replicas == 8
+
+
+def test_a_replica_that_asks_more_by_now_is_not_free_room_for_others() -> None:
+    """Its pod has one of 16, and three are granted: 13 are left, not 15."""
+    edited = running(job("edited", 1, 1, queue_name="mine"), {"h100-0": 1})
+    edited = replace(edited, per_replica=3, requests={**edited.requests, GPU: 3})
+    world = snapshot(edited, on=nodes(2), queues=LAB)
+    assert Ledger(world, {edited.key: Terms()}).unoccupied(H100) == 13
 
 
 def heavy(low: int = 2) -> Job:

@@ -7,7 +7,7 @@ from apportion.optimizer.packing import Placement, Sketch, place
 from apportion.optimizer.pricing import Pricing, RowUse, Step
 from apportion.optimizer.process import warm
 from apportion.optimizer.solve import solve, would_grow
-from apportion.optimizer.staying import departing, survivors
+from apportion.optimizer.staying import claim_of, departing, survivors
 from apportion.optimizer.telling import kept
 from apportion.optimizer.value import Rates
 
@@ -22,6 +22,7 @@ __all__ = [
     "Sketch",
     "Step",
     "Use",
+    "claim_of",
     "departing",
     "kept",
     "place",

@@ -61,8 +61,8 @@ def stayers(bound: Sequence[Pod], replicas: int) -> tuple[Pod, ...]:
     return tuple(sorted(bound, key=rank)[: max(0, replicas)])
 
 
-def taken(job: Job, pod: Pod) -> Amounts:
-    """What a pod that stays takes of its node: what it requests, and no less than its job asks now.
+def claim_of(job: Job, pod: Pod) -> Amounts:
+    """What a pod that stays claims of its node: what it requests, and no less than its job asks now.
 
     Where the template was changed the pod holds what it was made with until it is replaced, and the one that comes
     instead takes what is asked by then; the grant is for both.
@@ -162,7 +162,7 @@ class _Holds:
         """The amounts by column of `Cells.free`; pods of one template share one mapping."""
         key = (id(job), id(pod.requests))
         if key not in self._amounts:
-            amounts = taken(job, pod)
+            amounts = claim_of(job, pod)
             row = np.array([min(amounts.get(name, 0), LARGEST) for name in self._cells.resources], dtype=np.int64)
             # Both are kept beside it, so that no others can come to have their ids.
             self._amounts[key] = (job, pod.requests, row)

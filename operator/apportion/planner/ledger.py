@@ -11,7 +11,7 @@ from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import Grant
 from apportion.model.queues import Queue
 from apportion.model.snapshot import Snapshot, Terms
-from apportion.optimizer import survivors
+from apportion.optimizer import claim_of, survivors
 from apportion.planner.floors import Floors
 from apportion.planner.queueing import Usage, cohort_members, nominal, proportional, usage
 
@@ -135,7 +135,7 @@ class Ledger:
                 staying = survivors(self.jobs[key], grant.replicas, nodes)
                 bound += len(staying) * self.jobs[key].per_replica
                 for pod in staying:
-                    held[pod.node] += request_on(pod.requests, flavor)
+                    held[pod.node] += request_on(claim_of(self.jobs[key], pod), flavor)
         free = {name: request_on(left, flavor) for name, left in room(self.snapshot).items() if name in nodes}
         return sum(max(0, left - held[name]) for name, left in free.items()), bound
 
