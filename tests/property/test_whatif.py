@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from apportion.api import parse_training_job
 from apportion.cli.changing import NotUnderstood, parsed
 from apportion.cli.explain import row_words
 from apportion.kube.cluster import Cluster
@@ -21,7 +22,7 @@ from apportion.model.policy import Policy
 from apportion.model.snapshot import Snapshot
 from apportion.optimizer import Pricing, place, solve, violations
 from apportion.planner import decide
-from apportion.planner.changes import CannotChange, applied
+from apportion.planner.changes import CannotChange, JobChange, applied
 from apportion.planner.decide import wanted
 from apportion.planner.whatif import what_if
 from apportion.planner.worth import one_change
@@ -218,7 +219,7 @@ def edited(objects: Objects, sentence: str) -> Objects:
     else:
         spec = named(after, "TrainingJob", words[0].rpartition("/")[2])["spec"]
         for field, value in (word.split("=") for word in words[1:]):
-            spec[field] = int(value)
+            spec[field] = [int(step) for step in value.split(",")] if field == "replicaSteps" else int(value)
     return after
 
 
@@ -267,6 +268,33 @@ def test_the_one_change_gives_the_job_more_and_is_found_where_there_is_one() -> 
                 missed += 1
     assert found >= 25
     assert missed <= 0.1 * (found + missed)
+
+
+def stepwise(seed: int) -> Objects:
+    """Every job has a list of steps, with gaps or without."""
+    chance, objects = random.Random(seed), generated(seed)
+    for raw in objects:
+        if raw["kind"] == "TrainingJob":
+            low, high = raw["spec"]["minReplicas"], raw["spec"]["maxReplicas"]
+            raw["spec"]["replicaSteps"] = sorted({low, *range(low, high, chance.choice((1, 1, 2))), high})
+    return objects
+
+
+def test_what_explain_tries_of_jobs_with_steps_is_what_the_edited_file_says_and_allowed_there() -> None:
+    """A list stays as it is in the object, so other ends do nothing alone, or are refused."""
+    fields = set()
+    for seed in range(100, 112):
+        objects = stepwise(seed)
+        snapshot, policy = read(objects)
+        want = wanted(snapshot, policy)
+        for key in want.targets:
+            for change, *_ in one_change(snapshot, policy, want, key).tried:
+                if isinstance(change, JobChange):
+                    by_hand = edited(objects, str(change))
+                    parse_training_job(named(by_hand, "TrainingJob", change.key.name))
+                    assert facts(applied(snapshot, change)) == facts(read(by_hand)[0])
+                    fields.add(tuple(name for name, _ in change.settings))
+    assert fields == {("minReplicas", "replicaSteps"), ("maxReplicas", "replicaSteps")}
 
 
 def limited(seed: int) -> Objects:

@@ -172,11 +172,25 @@ def test_a_list_of_steps_does_not_grow_by_itself() -> None:
     assert "expected replicaSteps too: research/llama-sft has the steps 4,8,16" in done.stderr
     assert "for example replicaSteps=4,8,16,32" in done.stderr
     assert ran("plan", *asked("tj/llama-sft replicaSteps=4,8,16,32", file=SMALL)).exit_code == 0
-    assert effects(document("tj/llama-sft maxReplicas=7", file=SMALL))["llama-sft"] == ("loses", 8, 4)
-    assert (
-        "expected a step between 5 and 7"
-        in ran("plan", *asked("tj/llama-sft minReplicas=5 maxReplicas=7", file=SMALL)).stderr
-    )
+    refused = ran("plan", *asked("tj/llama-sft maxReplicas=7", file=SMALL)).stderr
+    assert "the steps 4,8,16, and keeps them; for example replicaSteps=4,7" in refused
+    found = document("tj/llama-sft maxReplicas=7 replicaSteps=4,7", file=SMALL)
+    assert effects(found)["llama-sft"] == ("loses", 8, 7)
+    refused = ran("plan", *asked("tj/llama-sft maxReplicas=7 replicaSteps=4,8", file=SMALL)).stderr
+    assert "between minReplicas and maxReplicas: research/llama-sft would have 4,8 with 4 and 7" in refused
+    many = ",".join(map(str, range(4, 69)))
+    assert "expected at most 64 replicaSteps" in ran("plan", *asked(f"tj/ads replicaSteps={many}")).stderr
+
+
+@pytest.mark.parametrize("steps", [[1, 2], [2], [1, 2, 3]])
+def test_a_list_without_gaps_is_a_list_too(steps: list[int], write: Callable[[list[Any]], str]) -> None:
+    """Only the object tells that there is one: the counts alone are those of a job without."""
+    file = write(altered("ads", minReplicas=1, maxReplicas=3, replicaSteps=steps))
+    for change in ("maxReplicas=4", "maxReplicas=1"):
+        done = ran("plan", *asked(f"tj/ads {change} minReplicas=1", file=file))
+        assert (done.exit_code, "expected replicaSteps too" in done.stderr) == (2, True), done.stderr
+    longer = ",".join(map(str, [*steps, 4]))
+    assert ran("plan", *asked(f"tj/ads maxReplicas=4 replicaSteps={longer}", file=file)).exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -332,6 +346,16 @@ def test_explain_goes_on_with_a_list_of_steps_as_it_rises(write: Callable[[list[
     found = [raw for raw in found if raw["metadata"]["name"] != "ranker"]
     (more,) = [line for line in explained("product/ads", write(found)) if line.startswith("more with: ")]
     assert '"tj/product/ads maxReplicas=8 replicaSteps=2,4,8" gives it 8 h100 instead of 4 h100 (certain' in more
+
+
+@pytest.mark.parametrize("steps", [[1, 2], [2]])
+def test_explain_names_the_list_that_a_larger_maximum_goes_with(
+    steps: list[int], write: Callable[[list[Any]], str]
+) -> None:
+    file = write(altered("ads", minReplicas=1, maxReplicas=2, replicaSteps=steps))
+    (more,) = [line for line in explained("product/ads", file) if line.startswith("more with: ")]
+    said = ",".join(map(str, [*steps, 3]))
+    assert f'"tj/product/ads maxReplicas=3 replicaSteps={said}" gives it 3 h100 instead of 2 h100 (certain' in more
 
 
 def test_a_step_that_fits_and_pays_is_within_what_a_plan_may_miss() -> None:

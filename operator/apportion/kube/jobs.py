@@ -134,6 +134,7 @@ def _with_spec(job: Job, spec: TrainingJobSpec) -> Job:
     return replace(
         job,
         steps=tuple(spec.replica_steps) if spec.replica_steps else steps_between(spec.min_replicas, spec.max_replicas),
+        listed=bool(spec.replica_steps),
         queue_name=spec.queue_name,
         priority_class=spec.priority_class_name or "",
         preemptible=spec.preemptible,

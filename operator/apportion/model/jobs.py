@@ -159,11 +159,12 @@ class Job:
     """One TrainingJob with its workload and its pods.
 
     `requests` is one replica's whole pod request (accelerators, cpu, memory, one pod); `per_replica` counts
-    accelerators (for cpu: whole cores). `steps` are the admissible counts in rising order. `block` is set by the
-    translation where the object cannot be decided on (Invalid, WorkloadNotFound, ...). `template_hash` is of the
-    owned pod template as asked now; `retried` is the value of the annotation apportion.dev/retry; `refusal` is what
-    the API server answered in the last round when it refused to create or change the job's Deployment. `declared`: the
-    curve is the owner's own word; else it is what is usual, until something was measured.
+    accelerators (for cpu: whole cores). `steps` are the admissible counts in rising order; `listed`: its object lists
+    them, and keeps the list whatever becomes of its minimum and maximum. `block` is set by the translation where the
+    object cannot be decided on (Invalid, WorkloadNotFound, ...). `template_hash` is of the owned pod template as asked
+    now; `retried` is the value of the annotation apportion.dev/retry; `refusal` is what the API server answered in the
+    last round when it refused to create or change the job's Deployment. `declared`: the curve is the owner's own word;
+    else it is what is usual, until something was measured.
     `unmeasured` is why its rate cannot be observed. Written by the planner: `enough`, what its target comes to in this
     round, and `favour`, its weight over that of a job of its queue that says nothing of its work.
     """
@@ -175,6 +176,7 @@ class Job:
     resource: str
     per_replica: int
     requests: Amounts
+    listed: bool = False
     queue_name: str | None = None
     priority: int = 0
     priority_class: str = ""

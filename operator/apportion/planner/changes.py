@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from apportion.model.flavors import Node
-from apportion.model.jobs import Job, JobKey, steps_between
+from apportion.model.jobs import MOST_STEPS, Job, JobKey, steps_between
 from apportion.model.queues import ANY_FLAVOR, Queue, Quota
 from apportion.model.snapshot import Snapshot
 
@@ -219,7 +219,8 @@ def _job_changed(snapshot: Snapshot, change: JobChange) -> Job:
             f"expected a valid TrainingJob: {job.key} is Invalid ({job.block.message if job.block else ''})"
         )
     settings = dict(change.settings)
-    job = replace(job, generation=job.generation + 1, steps=_steps(job, settings))
+    listed = job.listed or "replicaSteps" in settings
+    job = replace(job, generation=job.generation + 1, steps=_steps(job, settings), listed=listed)
     for name, value in settings.items():
         match name, value:
             case "suspend", bool():
@@ -238,7 +239,8 @@ def _job_changed(snapshot: Snapshot, change: JobChange) -> Job:
 def _steps(job: Job, settings: dict[str, Setting]) -> tuple[int, ...]:
     """The admissible counts under a new minimum, maximum or list of steps.
 
-    A job without a list has every number between. A list is cut to the new ends; it does not grow by itself.
+    A job without a list has every number between. A list stays as it is until it is changed too: other ends alone add
+    no step to it, and the API server refuses ends that leave one of its steps outside. The ends follow a new list.
     """
     low, high, steps = settings.get("minReplicas"), settings.get("maxReplicas"), settings.get("replicaSteps")
     given: Sequence[int] = steps if isinstance(steps, tuple) else job.steps
@@ -246,15 +248,21 @@ def _steps(job: Job, settings: dict[str, Setting]) -> tuple[int, ...]:
     most = high if isinstance(high, int) else given[-1]
     if least > most:
         raise CannotChange(f"expected minReplicas not above maxReplicas: {job.key} would have {least} and {most}")
-    if not isinstance(steps, tuple) and job.steps == steps_between(job.minimum, job.maximum):
+    inside = [step for step in given if least <= step <= most]
+    if isinstance(steps, tuple):
+        if len(steps) > MOST_STEPS:
+            raise CannotChange(f"expected at most {MOST_STEPS} replicaSteps: {job.key} would have {len(steps)}")
+        if len(inside) < len(steps):
+            raise CannotChange(
+                f"expected replicaSteps between minReplicas and maxReplicas: {job.key} would have {written(steps)} "
+                f"with {least} and {most}"
+            )
+        return steps
+    if not job.listed:
         return steps_between(least, most)
-    if least < given[0] or most > given[-1]:
-        wider = sorted({*given, least, most})
+    if (least, most) != (given[0], given[-1]):
         raise CannotChange(
-            f"expected replicaSteps too: {job.key} has the steps {written(tuple(given))}, and no others between "
-            f"{least} and {most}; for example replicaSteps={written(tuple(wider))}"
+            f"expected replicaSteps too: {job.key} has the steps {written(tuple(given))}, and keeps them; for example "
+            f"replicaSteps={written(tuple(sorted({least, *inside, most})))}"
         )
-    kept = tuple(step for step in given if least <= step <= most)
-    if not kept:
-        raise CannotChange(f"expected a step between {least} and {most}: {job.key} has {written(tuple(given))}")
-    return kept
+    return job.steps

@@ -1,6 +1,6 @@
 """What a job's next step is worth, what it costs, and the one change that would give it more."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import chain, islice
@@ -59,7 +59,7 @@ def one_change(snapshot: Snapshot, policy: Policy, found: Wanted, key: JobKey) -
     question = _Question(snapshot, policy, found, key)
     uncertain: Remedy | None = None
     tried: list[tuple[Change, ...]] = []
-    alone = ((change,) for change in islice(_candidates(found, policy, key), MOST_TRIES))
+    alone = ((change,) for change in islice(_candidates(snapshot, found, policy, key), MOST_TRIES))
     for changes in chain(alone, _together(found, policy, key)):
         tried.append(changes)
         remedy = question.answer(changes)
@@ -111,10 +111,12 @@ class _Question:
         return faster > ROUNDING
 
 
-def _candidates(found: Wanted, policy: Policy, key: JobKey) -> Iterator[Change]:
+def _candidates(asked: Snapshot, found: Wanted, policy: Policy, key: JobKey) -> Iterator[Change]:
     """What somebody could do about it, the likeliest first: the job's own limits, its queue's quota, nodes, smaller
-    jobs beside it; then quota and nodes of the other flavors that it accepts."""
+    jobs beside it; then quota and nodes of the other flavors that it accepts. Limits are changed from those that the
+    objects have in `asked`: a round may have others for them."""
     snapshot, target = found.snapshot, found.targets[key]
+    owners = {job.key: job for job in asked.jobs}
     job = next(job for job in snapshot.jobs if job.key == key)
     state, terms = found.states[key], snapshot.terms[key]
     if state.blocked is not None and state.blocked.reason == "Suspended":
@@ -125,7 +127,7 @@ def _candidates(found: Wanted, policy: Policy, key: JobKey) -> Iterator[Change]:
     step = next_step(found, policy, key)
     flavor = _flavor(found, job, step)
     if target.replicas >= job.maximum:
-        yield JobChange(key, _wider(job))
+        yield _with_ends(owners[key], most=_wider(owners[key]))
     elif flavor is not None:
         following = next(step for step in job.steps if step > target.replicas)
         more = (following - (target.replicas if target.flavor == flavor.name else 0)) * job.per_replica
@@ -135,8 +137,8 @@ def _candidates(found: Wanted, policy: Policy, key: JobKey) -> Iterator[Change]:
         yield from (*quotas, *nodes) if refused else (*nodes, *quotas)
         if not target.replicas and job.minimum > 1:
             for fewer in dict.fromkeys((job.minimum // 2, 1)):
-                yield JobChange(key, (("minReplicas", fewer),))
-        yield from _givers(found, job, flavor, more)
+                yield _with_ends(owners[key], least=fewer)
+        yield from _givers(owners, found, job, flavor, more)
     whole = max(target.replicas, job.minimum) * job.per_replica
     for other in snapshot.flavors:
         if other != flavor and accepts(job, other):
@@ -163,13 +165,27 @@ def _is_quota(row: str) -> bool:
     return row.split("/")[0] in ("quota", "cohort", "ceiling", "nominal")
 
 
-def _wider(job: Job) -> tuple[tuple[str, int | tuple[int, ...]], ...]:
-    """A job at its maximum: one more, or the next step of a list that doubles."""
+def _wider(job: Job) -> int:
+    """Of a job at its maximum: one more, or the next step of a list as it rises."""
     steps = job.steps
-    if len(steps) < 2 or steps == tuple(range(steps[0], steps[-1] + 1)):
-        return (("maxReplicas", steps[-1] + 1),)
-    following = max(steps[-1] + 1, steps[-1] * steps[-1] // steps[-2])
-    return (("maxReplicas", following), ("replicaSteps", (*steps, following)))
+    if not job.listed or steps[-1] - steps[0] < len(steps):
+        return steps[-1] + 1
+    return max(steps[-1] + 1, steps[-1] * steps[-1] // steps[-2])
+
+
+def _with_ends(job: Job, least: int | None = None, most: int | None = None) -> JobChange:
+    """Another minimum or maximum, with the list that goes with it where the object has one."""
+    settings: list[tuple[str, int | tuple[int, ...]]] = []
+    steps = set(job.steps)
+    if least is not None:
+        settings.append(("minReplicas", least))
+        steps = {least, *(step for step in steps if step > least)}
+    if most is not None:
+        settings.append(("maxReplicas", most))
+        steps = {most, *(step for step in steps if step < most)}
+    if job.listed:
+        settings.append(("replicaSteps", tuple(sorted(steps))))
+    return JobChange(job.key, tuple(settings))
 
 
 def _flavor(found: Wanted, job: Job, step: Step | None) -> Flavor | None:
@@ -201,17 +217,16 @@ def _nodes(snapshot: Snapshot, job: Job, flavor: Flavor, counts: Iterable[int]) 
             yield AddedNodes(count, best.name)
 
 
-def _givers(found: Wanted, job: Job, flavor: Flavor, more: int) -> Iterator[Change]:
+def _givers(owners: Mapping[JobKey, Job], found: Wanted, job: Job, flavor: Flavor, more: int) -> Iterator[Change]:
     """The largest others on the flavor, each smaller by what the step needs, or as small as it may be."""
     others = [
-        (found.targets[other.key].replicas * other.per_replica, other)
-        for other in found.snapshot.jobs
+        (grant.replicas * other.per_replica, other)
+        for other, grant in ((owners[key], grant) for key, grant in found.targets.items())
         if other.key != job.key
-        and found.targets[other.key].flavor == flavor.name
-        and found.targets[other.key].replicas > other.minimum > 0
+        and grant.flavor == flavor.name
+        and grant.replicas > other.minimum > 0
         and not found.snapshot.terms[other.key].pinned
     ]
     for _, other in sorted(others, key=lambda pair: (-pair[0], pair[1].key))[:MOST_GIVERS]:
         left = found.targets[other.key].replicas - -(-more // other.per_replica)
-        smaller = max((step for step in other.steps if step <= left), default=other.minimum)
-        yield JobChange(other.key, (("maxReplicas", smaller),))
+        yield _with_ends(other, most=max((step for step in other.steps if step <= left), default=other.minimum))

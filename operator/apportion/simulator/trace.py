@@ -294,6 +294,7 @@ def _arrival(row: Row, resource: str, usually: Mapping[str, float]) -> Arrival:
         steps=row.steps or steps_between(row.min_replicas, row.max_replicas),
         resource=resource,
         per_replica=row.accelerators,
+        listed=bool(row.steps),
         requests={resource: amount, "pods": 1},
         queue_name=row.queue or None,
         priority=row.priority,
