@@ -74,6 +74,10 @@ def test_other_kinds_are_counted(load):
     assert loaded.ignored == {"Queue": 1, "Secret": 2}
 
 
+def test_a_status_of_somebody_elses_is_another_kind(load):
+    assert load("{apiVersion: example.com/v1, kind: Status, metadata: {name: s}}").ignored == {"Status": 1}
+
+
 def test_a_namespace_that_is_left_out_is_default(load):
     loaded = load(yaml.safe_dump_all([JOB, NODE, QUEUE]))
     assert [raw["metadata"].get("namespace") for raw in loaded.objects] == ["default", None, None]
@@ -118,6 +122,18 @@ def test_merge_keys_and_anchors_work(load):
         (
             "apiVersion: v1\nkind: Pod\nmetadata: {name: x, namespace: [a]}",
             "f0.yaml: document 1: Pod x: metadata.namespace: expected a string",
+        ),
+        (
+            "{apiVersion: v1, kind: Status, status: Failure, reason: Unauthorized, message: Unauthorized, code: 401}",
+            'f0.yaml: document 1: expected objects, not the Status of a request: "Unauthorized"',
+        ),
+        (
+            yaml.safe_dump_all([NODE, {"apiVersion": "v1", "kind": "Status", "metadata": {}}]),
+            "f0.yaml: document 2: expected objects, not the Status of a request: null",
+        ),
+        (
+            "{apiVersion: meta.k8s.io/v1, kind: Table, columnDefinitions: [], rows: []}",
+            "f0.yaml: document 1: expected objects as with kubectl get -o yaml, not a Table of them",
         ),
         ("apiVersion: v1\nkind: List\nitems: 3", "f0.yaml: document 1: items: expected a list, not 3"),
         (

@@ -153,11 +153,18 @@ def _mapping(document: Any, place: str) -> Raw:
 
 
 def _kind(raw: Raw, place: str) -> str:
-    """The kind if it is one that the operator reads; Queues of other projects are not ours."""
+    """The kind if it is one that the operator reads; Queues of other projects are not ours. What the API server answers
+    instead of objects is no empty cluster."""
     for part in ("apiVersion", "kind"):
         if not isinstance(raw.get(part), str) or not raw[part]:
             raise InputError(f"{place}: {part}: expected a string, not {shown(raw.get(part))}")
     kind, version = raw["kind"], raw["apiVersion"]
+    match version, kind:
+        case "v1" | "meta.k8s.io/v1", "Status":
+            said = raw.get("message") or raw.get("reason")
+            raise InputError(f"{place}: expected objects, not the Status of a request: {shown(said)}")
+        case "meta.k8s.io/v1" | "meta.k8s.io/v1beta1", "Table":
+            raise InputError(f"{place}: expected objects as with kubectl get -o yaml, not a Table of them")
     group = version.rsplit("/", 1)[0] if "/" in version else ""
     return kind if GROUPS.get(kind) == group else ""
 
