@@ -80,6 +80,36 @@ def test_flavors_are_discovered(resource: str, labels: dict[str, str], name: str
     assert all(labels[key] == value for key, value in found.flavor.node_selector)
 
 
+NEURON, CORES = "aws.amazon.com/neuron", "aws.amazon.com/neuroncore"
+TRN1 = {"node.kubernetes.io/instance-type": "trn1.32xlarge"}
+
+
+def test_chips_that_have_several_names_are_one_flavor() -> None:
+    """As AWS's device plugin makes every such node advertise them."""
+    both = {NEURON: 16, CORES: 32}
+    for offered in (both, {**both, "aws.amazon.com/neurondevice": 16}):
+        found = classify(offered, TRN1, ())
+        assert found.flavor is not None, found.why_not
+        assert (found.flavor.name, found.flavor.resource) == ("trn1-32xlarge", NEURON)
+    alone = classify({NEURON: 0, CORES: 32}, TRN1, ()).flavor
+    assert alone is not None
+    assert alone.resource == CORES
+    by_cores = classify(both, TRN1, (Flavor("trn1-core", CORES, tuple(TRN1.items())),)).flavor
+    assert by_cores is not None
+    assert (by_cores.name, by_cores.resource) == ("trn1-core", CORES)
+    # Whichever of its names counts: AWS's nodes are tainted with the one.
+    for flavor in (alone, by_cores):
+        assert [toleration.key for toleration in flavor.tolerations] == [NEURON]
+
+
+def test_a_node_with_several_accelerators_says_what_they_are() -> None:
+    """Their flavors may have one name: that of the instance."""
+    found = classify({GPU: 8, NEURON: 16}, TRN1, ())
+    assert found.why_not == (
+        "offers several accelerator resources (aws.amazon.com/neuron, nvidia.com/gpu); name one in the AllocationPolicy"
+    )
+
+
 def test_a_multi_host_slice_is_refused_with_the_reason() -> None:
     labels = {
         "cloud.google.com/gke-tpu-accelerator": "tpu-v5-lite-podslice",

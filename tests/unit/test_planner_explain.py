@@ -40,6 +40,19 @@ def test_a_resource_that_nobody_offers() -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({}, "counts as h100: name a flavor for it in the AllocationPolicy"),
+        ({"flavor": None, "why_not": "offers several things", "placeable": False}, "offers several things"),
+    ],
+)
+def test_a_resource_that_a_node_offers_and_no_flavor_counts(fields: dict[str, Any], why: str) -> None:
+    offering = node("both", allocatable={"google.com/tpu": 4}, **fields)
+    said = f"needs google.com/tpu; node both offers it, but {why}"
+    assert waits(tpu("one"), on=(*nodes(1), offering)) == ("NoCompatibleFlavor", said)
+
+
+@pytest.mark.parametrize(
     ("where", "on", "says"),
     [
         (NodeChoice(selector=(("zone", "b"),)), nodes(3), "none of 3 nodes with h100 matches zone=b"),

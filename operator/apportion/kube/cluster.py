@@ -17,7 +17,7 @@ from apportion.kube.facts import (
     NodeFacts,
     PriorityClassFacts,
 )
-from apportion.kube.flavors import classify
+from apportion.kube.flavors import NEURON_NAMES, classify, counted_twice
 from apportion.kube.jobs import JobFacts, Surroundings, job_facts, translate
 from apportion.kube.kinds import Kind
 from apportion.kube.policies import last_flavors, policy_of, queue_of
@@ -296,26 +296,34 @@ class _Join:
         """Nodes with their flavor and what foreign pods hold on them; DRA nodes are left out, and reported."""
         foreign: dict[str, dict[str, int]] = defaultdict(dict)
         claimed: set[str] = set()
+        named: dict[str, set[str]] = defaultdict(set)
         for pod in self.cluster.values(kinds.POD):
             if pod.holds is None:
                 continue
             if pod.claims:
                 claimed.add(pod.holds)
+            named[pod.holds].update(name for name in NEURON_NAMES if pod.pod.requests.get(name, 0) > 0)
             if belonging.is_foreign(pod):
                 foreign[pod.holds] = plus(foreign[pod.holds], pod.pod.requests)
         nodes, flavors = [], {}
         for node in self.cluster.values(kinds.NODE):
-            node_, flavor = self.node(node, foreign.get(node.name, {}), node.name in claimed)
+            held = foreign.get(node.name, {})
+            node_, flavor = self.node(node, held, node.name in claimed, named[node.name])
             nodes.append(node_)
             if flavor is not None:
                 flavors[flavor.name] = flavor
         return nodes, list(flavors.values())
 
-    def node(self, node: NodeFacts, foreign: Mapping[str, int], claimed: bool) -> tuple[Node, Flavor | None]:
+    def node(
+        self, node: NodeFacts, foreign: Mapping[str, int], claimed: bool, names: Iterable[str]
+    ) -> tuple[Node, Flavor | None]:
+        """Where nobody can tell what is free, what runs keeps its room, and nobody gets more."""
         found = classify(node.allocatable or node.capacity, node.labels, self.policy.flavors)
         flavor, why_not = found.flavor, found.why_not
         if claimed:
             flavor, why_not = None, "its accelerators are claimed through DRA"
+        untold = counted_twice(flavor, names) if flavor is not None else ""
+        why_not = why_not or untold
         if why_not:
             self.warnings.append(f"node {node.name}: {why_not}")
         return (
@@ -326,7 +334,7 @@ class _Join:
                 foreign=foreign,
                 labels=node.labels,
                 taints=node.taints,
-                placeable=node.placeable and flavor is not None,
+                placeable=node.placeable and flavor is not None and not untold,
                 why_not=why_not or node.why_not,
                 uid=node.uid,
                 created=node.created,

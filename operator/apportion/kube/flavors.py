@@ -20,6 +20,11 @@ TPU = "google.com/tpu"
 TPU_TYPE = "cloud.google.com/gke-tpu-accelerator"
 TPU_TOPOLOGY = "cloud.google.com/gke-tpu-topology"
 
+NEURON = "aws.amazon.com/neuron"
+NEURON_NAMES = (NEURON, "aws.amazon.com/neurondevice", "aws.amazon.com/neuroncore")
+"""AWS's device plugin offers the same chips under several names, whole (the first two) or by cores, and Kubernetes
+counts each by itself. A node is counted by the first of them that it offers."""
+
 # Chips of one host, by TPU type: a topology with more is a slice over several hosts, which no Deployment can use.
 TPU_CHIPS_PER_HOST = {"tpu-v4-podslice": 4, "tpu-v5p-slice": 4, "tpu-v5-lite-podslice": 8, "tpu-v5-lite-device": 8}
 TPU_CHIPS_DEFAULT = 8
@@ -33,7 +38,7 @@ PROVIDER_TAINTS = (
     "gpu.intel.com/i915",
     "gpu.intel.com/xe",
     "habana.ai/gaudi",
-    "aws.amazon.com/neuron",
+    NEURON,
 )
 
 
@@ -60,7 +65,8 @@ def by_label(resource: str, labels: Mapping[str, str], keys: Iterable[str]) -> F
 
 @lru_cache(maxsize=1024)
 def flavor_of(name: str, resource: str, selector: tuple[tuple[str, str], ...]) -> Flavor:
-    tolerations = (Toleration(key=resource, operator="Exists"),) if resource in PROVIDER_TAINTS else ()
+    taint = NEURON if resource in NEURON_NAMES else resource
+    tolerations = (Toleration(key=taint, operator="Exists"),) if taint in PROVIDER_TAINTS else ()
     return Flavor(name, resource, selector, tolerations)
 
 
@@ -127,7 +133,7 @@ RULES: tuple[tuple[Callable[[str], bool], Rule], ...] = (
     (lambda resource: resource == "amd.com/gpu" or resource.startswith("amd.com/"), amd),
     (lambda resource: resource in ("gpu.intel.com/i915", "gpu.intel.com/xe"), intel),
     (lambda resource: resource.startswith("habana.ai/"), gaudi),
-    (lambda resource: resource.startswith("aws.amazon.com/neuron"), neuron),
+    (lambda resource: resource.startswith(NEURON), neuron),
 )
 
 
@@ -138,10 +144,12 @@ def rule_of(resource: str) -> Rule | None:
 
 def discover(allocatable: Amounts, labels: Mapping[str, str]) -> list[Found]:
     """Every flavor that the node offers by its known resources, in name order; plain CPU where there is none."""
+    offered = sorted(name for name, amount in allocatable.items() if amount > 0)
+    again = [name for name in NEURON_NAMES if name in offered][1:]
     found = []
-    for resource in sorted(allocatable):
+    for resource in offered:
         rule = rule_of(resource)
-        if rule is not None and allocatable[resource] > 0:
+        if rule is not None and resource not in again:
             found.append(rule(resource, labels))
     return found or [Found(Flavor("cpu", CPU))]
 
@@ -195,6 +203,15 @@ def classify(allocatable: Amounts, labels: Mapping[str, str], catalog: Sequence[
     if not usable:
         return found[0]
     if len(usable) > 1:
-        names = ", ".join(flavor.name for flavor in usable)
+        names = ", ".join(flavor.resource for flavor in usable)
         return Found(why_not=f"offers several accelerator resources ({names}); name one in the AllocationPolicy")
     return Found(overridden(usable[0], catalog))
+
+
+def counted_twice(flavor: Flavor, held: Iterable[str]) -> str:
+    """Why what is free of the flavor on a node cannot be told, where pods hold its chips under another name: which
+    chips a number of cores lies on only the device plugin knows. Else empty."""
+    others = sorted({*held} & {*NEURON_NAMES} - {flavor.resource}) if flavor.resource in NEURON_NAMES else []
+    if not others:
+        return ""
+    return f"pods hold {', '.join(others)} on it, the same chips as its {flavor.resource}: what is free cannot be told"

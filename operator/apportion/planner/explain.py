@@ -106,8 +106,17 @@ class Reasons:
         wanted = ", ".join(choice.name for choice in job.flavors or ()) or "any flavor"
         there = ", ".join(f.name for f in self.snapshot.flavors if f.resource == job.resource)
         if not there:
-            return f"needs {job.resource}; no node of the cluster offers it"
+            return f"needs {job.resource}; {self._not_counted(job.resource)}"
         return f"wants {wanted} with {job.resource}; the cluster has {there}"
+
+    def _not_counted(self, resource: str) -> str:
+        """Of a resource that no flavor has: a node may offer it all the same."""
+        node = next((node for node in self.snapshot.nodes if node.allocatable.get(resource, 0) > 0), None)
+        if node is None:
+            return "no node of the cluster offers it"
+        if node.flavor is None:
+            return f"node {node.name} offers it, but {node.why_not}"
+        return f"node {node.name} offers it, but counts as {node.flavor}: name a flavor for it in the AllocationPolicy"
 
     def _no_node(self, job: Job, able: Sequence[Flavor]) -> str:
         """All flavors exist; no placeable node of them takes the pod."""
