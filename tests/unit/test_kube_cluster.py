@@ -151,35 +151,3 @@ async def test_what_an_event_brought_while_the_list_was_read_stays_and_what_is_i
 
     assert await cluster.replace_all(kinds.JOB, pages())
     assert sorted(facts.key.name for facts in cluster.values(kinds.JOB)) == ["kept", "made again", "new"]
-
-
-def neuron_node(name: str) -> dict[str, Any]:
-    amounts = {"aws.amazon.com/neuron": "16", "aws.amazon.com/neuroncore": "32", "cpu": "128", "pods": "110"}
-    status = {"allocatable": amounts, "capacity": amounts, "conditions": [{"type": "Ready", "status": "True"}]}
-    return {"metadata": {"name": name, "labels": {"node.kubernetes.io/instance-type": "trn1"}}, "status": status}
-
-
-def holding(name: str, resource: str, on: str) -> dict[str, Any]:
-    containers = [{"name": "main", "resources": {"limits": {resource: "2"}}}]
-    return raw_of(name, spec={"nodeName": on, "containers": containers}, status={"phase": "Running"})
-
-
-def test_a_chip_that_is_held_under_another_name_is_not_free() -> None:
-    """Two cores may lie on one chip or on two, and Kubernetes counts them from none: nobody gets more of that node, and
-    what runs there stays, as on a cordoned one."""
-    cluster = Cluster()
-    for name in ("by-cores", "by-chips"):
-        cluster.apply(kinds.NODE, neuron_node(name))
-    cluster.apply(kinds.POD, holding("a", "aws.amazon.com/neuroncore", "by-cores"))
-    cluster.apply(kinds.POD, holding("b", "aws.amazon.com/neuron", "by-chips"))
-    seen = cluster.snapshot(0.0)
-    by_cores, by_chips = sorted(seen.nodes, key=lambda node: node.name, reverse=True)
-    assert [(node.name, node.flavor, node.placeable) for node in (by_cores, by_chips)] == [
-        ("by-cores", "trn1", False),
-        ("by-chips", "trn1", True),
-    ]
-    assert by_chips.foreign["aws.amazon.com/neuron"] == 2
-    held = "pods hold aws.amazon.com/neuroncore on it, the same chips as its aws.amazon.com/neuron"
-    why = f"{held}: what is free cannot be told"
-    assert by_cores.why_not == why
-    assert f"node by-cores: {why}" in seen.warnings

@@ -14,20 +14,17 @@ from apportion.kube.belonging import Belonging, Claim
 from apportion.kube.facts import (
     AutoscalerFacts,
     DeploymentFacts,
-    NodeFacts,
     PriorityClassFacts,
 )
-from apportion.kube.flavors import NEURON_NAMES, classify, counted_twice
 from apportion.kube.jobs import JobFacts, Surroundings, job_facts, translate
 from apportion.kube.kinds import Kind
+from apportion.kube.nodes import landscape
 from apportion.kube.policies import last_flavors, policy_of, queue_of
 from apportion.kube.raw import Raw, integer, mapping, text, texts
 from apportion.learning import informed
-from apportion.model.flavors import Flavor, Node
 from apportion.model.jobs import Block, Job, JobKey
 from apportion.model.measured import Record
 from apportion.model.policy import Policy
-from apportion.model.resources import plus
 from apportion.model.snapshot import Snapshot
 
 Key = tuple[str, str]
@@ -202,24 +199,25 @@ class _Join:
         self.cluster = cluster
         self.policy = policy
         self.classes = {found.name: found for found in cluster.values(kinds.PRIORITY_CLASS)}
-        self.warnings = list(cluster.rejected.values())
+        self.warnings = tuple(cluster.rejected.values())
 
     def snapshot(self, now: float, grace: dict[str, float]) -> Snapshot:
         jobs, belonging = self.jobs()
-        nodes, found = self.nodes(belonging)
-        flavors = last_flavors(found, self.policy.flavors)
+        pods = ((pod, belonging.is_foreign(pod)) for pod in self.cluster.values(kinds.POD))
+        found = landscape(self.cluster.values(kinds.NODE), pods, self.policy.flavors)
+        flavors = last_flavors(found.flavors, self.policy.flavors)
         rounds = [job.admission.round for job in jobs if job.admission is not None]
         rounds += [_round(job.workload.decision) for job in jobs if job.workload is not None]
         status = self.policy_status()
         return Snapshot(
             now=now,
-            nodes=tuple(sorted(nodes, key=lambda node: node.name)),
+            nodes=found.nodes,
             flavors=flavors,
-            jobs=informed(jobs, flavors, nodes),
+            jobs=informed(jobs, flavors, found.nodes),
             queues=tuple(sorted(self.cluster.values(kinds.QUEUE_KIND), key=lambda queue: queue.name)),
             round=max([*rounds, integer(status, "round")], default=0),
             grace=grace,
-            warnings=tuple(self.warnings),
+            warnings=(*self.warnings, *found.warnings),
         )
 
     def policy_status(self) -> Raw:
@@ -291,65 +289,6 @@ class _Join:
                 message = f"HorizontalPodAutoscaler {scaled[target].name!r} drives the replicas of Deployment {name!r}"
                 found[job.key] = Block("WorkloadConflict", message)
         return found
-
-    def nodes(self, belonging: Belonging) -> tuple[list[Node], list[Flavor]]:
-        """Nodes with their flavor and what foreign pods hold on them; DRA nodes are left out, and reported."""
-        foreign: dict[str, dict[str, int]] = defaultdict(dict)
-        claimed: set[str] = set()
-        named: dict[str, set[str]] = defaultdict(set)
-        for pod in self.cluster.values(kinds.POD):
-            if pod.holds is None:
-                continue
-            if pod.claims:
-                claimed.add(pod.holds)
-            named[pod.holds].update(name for name in NEURON_NAMES if pod.pod.requests.get(name, 0) > 0)
-            if belonging.is_foreign(pod):
-                foreign[pod.holds] = plus(foreign[pod.holds], pod.pod.requests)
-        nodes, flavors = [], {}
-        for node in self.cluster.values(kinds.NODE):
-            held = foreign.get(node.name, {})
-            node_, flavor = self.node(node, held, node.name in claimed, named[node.name])
-            nodes.append(node_)
-            if flavor is not None:
-                flavors[flavor.name] = flavor
-        return nodes, list(flavors.values())
-
-    def node(
-        self, node: NodeFacts, foreign: Mapping[str, int], claimed: bool, names: Iterable[str]
-    ) -> tuple[Node, Flavor | None]:
-        """Where nobody can tell what is free, what runs keeps its room, and nobody gets more."""
-        found = classify(node.allocatable or node.capacity, node.labels, self.policy.flavors)
-        flavor, why_not = found.flavor, found.why_not
-        if claimed:
-            flavor, why_not = None, "its accelerators are claimed through DRA"
-        untold = counted_twice(flavor, names) if flavor is not None else ""
-        why_not = why_not or untold
-        if why_not:
-            self.warnings.append(f"node {node.name}: {why_not}")
-        return (
-            Node(
-                name=node.name,
-                flavor=flavor.name if flavor else None,
-                allocatable=node.allocatable,
-                foreign=foreign,
-                labels=node.labels,
-                taints=node.taints,
-                placeable=node.placeable and flavor is not None and not untold,
-                why_not=why_not or node.why_not,
-                uid=node.uid,
-                created=node.created,
-                broken=self.unhealthy(node, flavor),
-            ),
-            flavor,
-        )
-
-    def unhealthy(self, node: NodeFacts, flavor: Flavor | None) -> int:
-        if flavor is None or flavor.resource == "cpu":
-            return 0
-        broken = node.capacity.get(flavor.resource, 0) - node.allocatable.get(flavor.resource, 0)
-        if broken > 0:
-            self.warnings.append(f"node {node.name}: {broken} of its {flavor.resource} are not healthy")
-        return max(0, broken)
 
 
 def priority_class_exists(cluster: Cluster, name: str) -> bool:
