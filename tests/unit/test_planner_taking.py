@@ -6,7 +6,7 @@ import pytest
 
 from apportion.model.curves import Points
 from apportion.model.flavors import Node, Provisionable
-from apportion.model.jobs import Job
+from apportion.model.jobs import FlavorChoice, Job
 from apportion.model.plan import Decision, Grant, Outcome
 from apportion.model.policy import NO_BUDGET, Policy
 from apportion.model.queues import Queue
@@ -325,7 +325,7 @@ def test_a_queue_may_use_its_own_and_what_is_free_of_the_cohort(on: tuple[int, .
     theirs = running(job("theirs", 8, 8, queue_name="yours"), {"n0": 6, "n1": 2})
     there = (*(node(f"n{at}", gpus) for at, gpus in enumerate(on)), node("slow", 4, "a100"))
     now = snapshot(mine, theirs, on=there, queues=LAB)
-    rights = settle(now, {j.key: Terms() for j in now.jobs}, Churn(now, NO_BUDGET), {})
+    rights = settle(replace(now, terms={j.key: Terms() for j in now.jobs}), Churn(now, NO_BUDGET), {})
     ceilings = {(c.queue, c.flavor): c.accelerators for c in rights.standing}
     assert ceilings["yours", "h100"] == yours
     assert ceilings["mine", "h100"] == 8
@@ -335,7 +335,7 @@ def test_a_queue_may_use_its_own_and_what_is_free_of_the_cohort(on: tuple[int, .
 def test_what_runs_where_no_new_pod_goes_does_not_take_what_is_free_elsewhere(left: Node) -> None:
     theirs = running(job("theirs", 8, 8, queue_name="yours"), {"n1": 8})
     now = snapshot(theirs, on=(node("n0", 4), left), queues=LAB)
-    rights = settle(now, {j.key: Terms() for j in now.jobs}, Churn(now, NO_BUDGET), {})
+    rights = settle(replace(now, terms={j.key: Terms() for j in now.jobs}), Churn(now, NO_BUDGET), {})
     assert {c.queue: c.accelerators for c in rights.standing if c.flavor == "h100"} == {"mine": 8, "yours": 8 + 4}
 
 
@@ -428,3 +428,91 @@ def test_who_may_grow_into_its_quota_is_not_moved_within_its_min_runtime() -> No
     on = (node("a100-0", flavor="a100"), node("h100-0"), node("h100-1", 1))
     decision = decide(snapshot(begun, other, come, on=on, queues=queues), Policy())
     assert target(decision, "begun").flavor == "h100"
+
+
+TWO_FLAVORS = (*nodes(1), *nodes(1, flavor="a100"))
+EVEN = (replace(A100, speed=1.0), H100)
+ONLY_A100 = (FlavorChoice("a100"),)
+
+
+def test_what_an_owner_may_have_on_another_flavor_is_no_reason_to_keep_others_from_borrowing() -> None:
+    """The older job would be promised a100, as the first of its flavors: then only one of them ran."""
+    queues = (
+        queue("red", quota(4, "a100"), quota(8), cohort="lab"),
+        queue("blue", quota(4, "a100"), cohort="lab"),
+    )
+    either = job("either", 4, 4, queue_name="red", created=NOW - 900)
+    whole = job("whole", 8, 8, queue_name="blue", flavors=ONLY_A100, created=NOW - 100)
+    decision = decide(snapshot(either, whole, on=TWO_FLAVORS, queues=queues, flavors=EVEN), Policy())
+    assert target(decision, "either") == Grant("h100", 4)
+    assert target(decision, "whole") == Grant("a100", 8)
+
+
+def test_of_one_queue_as_many_are_admitted_as_without_a_cohort_where_nobody_could_borrow() -> None:
+    """Another queue's job wants to borrow, but there is no room for it in any case."""
+    jobs = (
+        job("big", 8, 8, queue_name="mine", created=NOW - 900),
+        *(job(f"small-{at}", 4, 4, queue_name="mine", created=NOW - 800) for at in range(2)),
+        job("huge", 12, 12, queue_name="yours"),
+    )
+    decision = decided(*jobs, on=1, queues=LAB)
+    assert [target(decision, name).replicas for name in ("big", "small-0", "small-1", "huge")] == [0, 4, 4, 0]
+
+
+def test_nobody_borrows_what_an_owner_who_waits_would_take_back() -> None:
+    """Two borrowers would be more admissions than the one owner."""
+    whole = (queue("mine", quota(8), cohort="lab"), queue("yours", quota(0), cohort="lab"))
+    owner = job("owner", 8, 8, queue_name="mine")
+    borrowers = (job(f"borrower-{at}", 4, 4, queue_name="yours", created=NOW - 900_000) for at in range(2))
+    decision = decided(owner, *borrowers, on=1, queues=whole)
+    assert [target(decision, name).replicas for name in ("owner", "borrower-0", "borrower-1")] == [8, 0, 0]
+
+
+@pytest.mark.parametrize(("restarts", "runs"), [(0, [0, 2, 4]), (1, [6, 0, 0])], ids=["never ran", "evicted"])
+def test_what_an_evicted_borrower_left_goes_to_whom_it_left_it_for(restarts: int, runs: list[int]) -> None:
+    """The two are more admissions than the one, and once the small one uses the quota the owner may take nothing."""
+    whole = (queue("mine", quota(6), cohort="lab"), queue("yours", quota(0), cohort="lab"))
+    owner = job("owner", 6, 6, queue_name="mine", created=NOW - 900)
+    small = job("small", 2, 2, queue_name="mine", created=NOW - 800)
+    borrower = job("borrower", 4, 4, queue_name="yours", created=NOW - 5000)
+    borrower = replace(borrower, memory=replace(borrower.memory, restarts=restarts))
+    decision = decide(snapshot(owner, small, borrower, on=(node("h100-0", 6),), queues=whole), Policy())
+    assert [target(decision, name).replicas for name in ("owner", "small", "borrower")] == runs
+
+
+@pytest.mark.parametrize(
+    ("a100", "least", "runs"),
+    [(1.0, 4, (8, "a100")), (0.5, 4, (4, "h100")), (0.5, 8, (8, "a100"))],
+    ids=["as fast", "slower, surplus", "slower, a minimum"],
+)
+def test_nobody_gives_for_an_owner_what_it_has_elsewhere(a100: float, least: int, runs: tuple[int, str]) -> None:
+    """It has room of its own on a100: for the sake of speed a borrower shrinks, but is not evicted."""
+    queues = (
+        queue("mine", quota(8), quota(8, "a100"), cohort="lab"),
+        queue("yours", quota(0), quota(0, "a100"), cohort="lab"),
+    )
+    borrower = job("borrower", least, 8, queue_name="yours", flavors=(FlavorChoice("h100"),))
+    borrower = running(borrower, {"h100-0": 8})
+    owner = job("owner", 4, 8, queue_name="mine")
+    world = snapshot(borrower, owner, on=TWO_FLAVORS, queues=queues, flavors=(replace(A100, speed=a100), H100))
+    decision = decide(world, Policy())
+    assert target(decision, "borrower") == Grant("h100", runs[0])
+    assert target(decision, "owner").flavor == runs[1]
+
+
+def test_what_is_promised_to_nobody_stands_in_nobodys_way() -> None:
+    """The owner who waits could have the last two as well, but goes to a100; then its queue's other job may grow."""
+    queues = (
+        queue("mine", quota(4, borrow=0), quota(8, "a100"), cohort="lab"),
+        queue("yours", quota(4), cohort="lab", weight=100.0),
+    )
+    grows = running(job("grows", 2, 4, queue_name="mine", flavors=(FlavorChoice("h100"),)), {"h100-0": 2})
+    borrower = running(job("borrower", 4, 6, queue_name="yours"), {"h100-0": 4})
+    either = job("either", 2, 2, queue_name="mine")
+    world = snapshot(grows, borrower, either, on=TWO_FLAVORS, queues=queues, flavors=EVEN)
+    decision = decide(world, Policy())
+    assert [target(decision, name) for name in ("grows", "borrower", "either")] == [
+        Grant("h100", 4),
+        Grant("h100", 4),
+        Grant("a100", 2),
+    ]

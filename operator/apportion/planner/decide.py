@@ -20,11 +20,12 @@ from apportion.planner.favour import favoured
 from apportion.planner.lifecycle import State, soonest
 from apportion.planner.outcomes import Round, outcome
 from apportion.planner.provisioning import added, new_nodes, uses_more, with_all, with_coming, worthwhile
-from apportion.planner.rehearsing import moves_in_vain
+from apportion.planner.queueing import cohort_members
+from apportion.planner.rehearsing import moves_in_vain, waves
 from apportion.planner.spending import cap_use
 from apportion.planner.standing import owed, standing
 from apportion.planner.targets import aimed, frugal, look_again
-from apportion.planner.terms import Rights, settle
+from apportion.planner.terms import Rights, settle, takers
 from apportion.planner.waves import blocked_moves, in_waves
 
 WAITING_RECHECK_SECONDS = 60.0
@@ -74,10 +75,8 @@ def wanted(snapshot: Snapshot, policy: Policy, rule: Solve = solve) -> Wanted:
     churn = Churn(settled, policy.stability.churn)
     wide, settled = with_all(settled), with_coming(settled)
     more = added(settled, wide)
-    rights = Rights(terms) if policy.mode is Mode.FREEZE else settle(settled, terms, churn, more)
-    search = Search(policy, rule, rights, states, churn, before)
-    settled = replace(settled, terms=rights.terms, ceilings=(*rights.standing, *rights.claims))
-    found = search.best(settled)
+    rights = Rights(terms) if policy.mode is Mode.FREEZE else settle(settled, churn, more)
+    search, found = undisputed(Search(policy, rule, rights, states, churn, before), settled, more)
     if more:
         found = grown(search, found, wide)
     if policy.defragmentation is Defragmentation.ENABLED and rule is solve:
@@ -109,6 +108,31 @@ class Search:
                 settled = keeping(settled, beyond_budget, self.rights.yields)
             else:
                 return Wanted(settled, solved, self.states, self.rights.taken, plan, targets, self.churn)
+
+
+def undisputed(search: Search, settled: Snapshot, more: Mapping[str, int]) -> tuple[Search, Wanted]:
+    """The plan with as few promises as keep the peace, and the search that found it.
+
+    What costs nobody anything is promised only where somebody who waits would, in a later round, take back what the
+    plan gives to others.
+    """
+    firm: frozenset[JobKey] = frozenset()
+    while True:
+        rights = search.rights
+        found = search.best(replace(settled, terms=rights.terms, ceilings=(*rights.standing, *rights.claims)))
+        disputed = disputes(settled, search.before, found) - firm
+        if not disputed:
+            return search, found
+        firm |= disputed
+        search = replace(search, rights=settle(settled, search.churn, more, firm))
+
+
+def disputes(settled: Snapshot, before: Mapping[JobKey, Grant], found: Wanted) -> frozenset[JobKey]:
+    """Who would take something back while the plan is carried out, or in the end."""
+    if all(len(group) == 1 for group in cohort_members(settled.queues).values()):
+        return frozenset()
+    ends = (replace(end, terms=settled.terms) for end, _ in waves(found.snapshot, before, found.targets))
+    return frozenset(key for end in ends for key in takers(end))
 
 
 def grown(search: Search, found: Wanted, wide: Snapshot) -> Wanted:

@@ -5,7 +5,7 @@ may sit in places that the plan keeps for somebody else. Who was to come by the 
 for nothing.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
 
 from apportion.model.eligibility import free_now
@@ -55,13 +55,21 @@ def moves_in_vain(
 def carried_out(
     snapshot: Snapshot, before: Mapping[JobKey, Grant], targets: Mapping[JobKey, Grant]
 ) -> tuple[Snapshot, Mapping[JobKey, Grant]]:
-    """Where it ends, and what everybody has then: wave after wave, each pod on the node with the most room, as the
+    """Where it ends, and what everybody has then."""
+    *_, end = waves(snapshot, before, targets)
+    return end
+
+
+def waves(
+    snapshot: Snapshot, before: Mapping[JobKey, Grant], targets: Mapping[JobKey, Grant]
+) -> Iterator[tuple[Snapshot, Mapping[JobKey, Grant]]]:
+    """How it goes, wave after wave, and what everybody has then: each pod on the node with the most room, as the
     scheduler's default would have it. Quota is not looked at."""
     now, begun = dict(before), False
     while (resizes := in_waves(snapshot, now, targets).now) or not begun:
         now.update((resize.key, resize.target) for resize in resizes)
         snapshot, begun = _after(snapshot, {resize.key: resize for resize in resizes}), True
-    return snapshot, now
+        yield snapshot, dict(now)
 
 
 def _after(snapshot: Snapshot, resizes: Mapping[JobKey, Resize]) -> Snapshot:

@@ -1,9 +1,10 @@
 """Room for those who wait: whose surplus, and then whose minimum, goes for whom (behaviour.md, who may take)."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 
-from apportion.model.eligibility import accepts
+from apportion.model.eligibility import accepts, speed
 from apportion.model.flavors import Flavor
 from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import NOTHING, Grant
@@ -12,9 +13,17 @@ from apportion.planner.ledger import Ledger
 from apportion.planner.queueing import nominal
 
 
-def make_room(ledger: Ledger) -> None:
-    """Go through the waiting jobs in their order; promise a minimum to each that may have one, at the least cost."""
-    _Taking(ledger).all()
+def make_room(ledger: Ledger, firm: Set[JobKey] = frozenset()) -> frozenset[JobKey]:
+    """Go through the waiting jobs in their order; promise a minimum to each that may have one, at the least cost.
+
+    A promise that costs nobody anything is taken off in the end: it would tie the job to a flavor, and keep others from
+    borrowing there, before it is known what all together come to. Not so of jobs in `firm`, and these get theirs also
+    where nobody else wants the room. Returned is for whom others must give something.
+    """
+    taking = _Taking(ledger, firm)
+    taking.all()
+    taking.withdraw()
+    return frozenset(taking.takers)
 
 
 @dataclass(frozen=True)
@@ -35,14 +44,18 @@ class _Claim:
 
 
 class _Taking:
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, firm: Set[JobKey]) -> None:
         self.ledger = ledger
+        self._firm = firm
         self._seniors = self._waiting()
         self._refused: set[tuple[object, ...]] = set()
         self._wishes: dict[tuple[str, str], list[tuple[int, JobKey]]] = {}
+        self._for_nothing: list[_Claim] = []
+        self.takers: set[JobKey] = set()
         running = (ledger.jobs[key] for key, grant in ledger.current.items() if grant.replicas)
         self._lowest_running = _lowest_by_queue(running)
         self._lowest_to_return = _lowest_by_queue(job for job in self._seniors if job.memory.restarts)
+        self._to_return = Counter(job.queue_name for job in self._seniors if job.memory.restarts)
 
     def all(self) -> None:
         for job in self._seniors:
@@ -55,9 +68,14 @@ class _Taking:
                 continue
             borrowers = self._borrowers(job, flavor)
             lower = self._lower_classes(job, flavor)
-            if not borrowers and not lower and not self._rivals(job, flavor) and not self._juniors(job, flavor):
+            by_class = lower or self._juniors(job, flavor)
+            if not borrowers and not by_class and not self._rivals(job, flavor):
                 continue
-            if self._met(_Claim(job, flavor, borrowers), lower):
+            claim = _Claim(job, flavor, borrowers)
+            if self._met(claim, lower):
+                stays = by_class or job.key in self._firm or self._returners(job)
+                if job.key in self.ledger.promised and not stays:
+                    self._for_nothing.append(claim)
                 return
             self._refused.add(kind)
 
@@ -69,6 +87,9 @@ class _Taking:
             if not self._displaces_senior(claim.job, mine):
                 self._admit(claim)
             return True
+        elsewhere = self._elsewhere(claim)
+        if any(speed(claim.job, flavor) >= speed(claim.job, claim.flavor) for flavor in elsewhere):
+            return True
         if floors.fits(mine):
             if claim.borrowers:
                 self._grant(claim, surplus, {})
@@ -76,12 +97,26 @@ class _Taking:
         if surplus and floors.fits({**mine, **surplus}):
             self._grant(claim, surplus, {})
             return True
+        if elsewhere:
+            return True
         victims = [*self._borrowed_admissions(claim.borrowers, claim.flavor), *lower]
         chosen = self._fewest(mine, surplus, victims)
         if chosen is None:
             return False
         self._grant(claim, surplus, chosen)
         return True
+
+    def _elsewhere(self, claim: _Claim) -> list[Flavor]:
+        """Where else the job has room within its queue's own quota. Nobody shrinks for it to be on a flavor that is no
+        faster, and nobody loses a minimum for it to be on a faster one."""
+        job = claim.job
+        return [
+            flavor
+            for flavor in self.ledger.choices(job)
+            if flavor != claim.flavor
+            and (job.queue_name is None or self.ledger.within_nominal(job, job.queue_name, flavor))
+            and self.ledger.present.fits({job.key: Grant(flavor.name, job.minimum)})
+        ]
 
     def _kind(self, job: Job, flavor: Flavor) -> tuple[object, ...]:
         """Jobs that ask for the same get the same answer, until something was taken or promised."""
@@ -126,12 +161,13 @@ class _Taking:
     def _rivals(self, job: Job, flavor: Flavor) -> bool:
         """Does a waiting job of another queue want to borrow what this one may have of its own queue's nominal quota?
 
+        Of who is firm it is known that one gets it.
         Without this an eviction would be for nothing: the evicted borrower and the owner would wait as equals.
         """
         mine = job.queue_name or ""
         if not self.ledger.within_nominal(job, mine, flavor):
             return False
-        return any(
+        return job.key in self._firm or any(
             self._largest_wish(other.name, flavor)
             > nominal(other, flavor.name) - self.ledger.used[other.name, flavor.name]
             for other in self.ledger.members.get(self.ledger.cohort.get(mine, ""), ())
@@ -147,6 +183,11 @@ class _Taking:
         if job.queue_name is not None and not self.ledger.within_nominal(job, job.queue_name, flavor):
             return False
         return job.priority > self._lowest_to_return.get(job.queue_name, job.priority)
+
+    def _returners(self, job: Job) -> bool:
+        """Does a job of another queue of the cohort wait that ran before? It may have been evicted for this one."""
+        cohort = self.ledger.members[self._cohort(job)]
+        return any(self._to_return[queue.name] for queue in cohort if queue.name != job.queue_name)
 
     def _largest_wish(self, queue: str, flavor: Flavor) -> int:
         """Accelerators that the largest minimum asks for, of all in the queue who wait and were promised nothing."""
@@ -207,6 +248,7 @@ class _Taking:
 
     def _grant(self, claim: _Claim, surplus: dict[JobKey, Grant], gone: dict[JobKey, Grant]) -> None:
         job = claim.job
+        self.takers.add(job.key)
         self._take({**surplus, **gone})
         self.ledger.release(surplus)
         for key in gone:
@@ -225,15 +267,28 @@ class _Taking:
         if job.queue_name is not None:
             ledger.used[job.queue_name, claim.flavor.name] += claim.accelerators
 
+    def withdraw(self) -> None:
+        """Take the promises off that cost nobody anything and are not firm."""
+        ledger = self.ledger
+        for claim in self._for_nothing:
+            job = claim.job
+            self._take({job.key: NOTHING})
+            ledger.terms[job.key] = replace(ledger.terms[job.key], keeps=0)
+            ledger.promised.remove(job.key)
+            ledger.used[job.queue_name or "", claim.flavor.name] -= claim.accelerators
+
+    def _cohort(self, job: Job) -> str:
+        return self.ledger.cohort.get(job.queue_name or "", "")
+
     def _waiting(self) -> list[Job]:
-        """Pending candidates: highest class first, then who has waited longest."""
+        """Pending candidates: highest class first, then who is firm, then who has waited longest."""
         ledger = self.ledger
         waiting = [
             ledger.jobs[key]
             for key, grant in ledger.current.items()
             if grant.replicas == 0 and not ledger.terms[key].pinned
         ]
-        return sorted(waiting, key=lambda job: (-job.priority, job.waiting_since, job.key))
+        return sorted(waiting, key=lambda job: (-job.priority, job.key not in self._firm, job.waiting_since, job.key))
 
     def _take(self, changes: dict[JobKey, Grant]) -> None:
         self.ledger.take(changes)

@@ -49,17 +49,20 @@ def protected(job: Job, terms: Terms, now: float) -> Terms:
     return replace(terms, free_to_change=True, moves=False) if aside else terms
 
 
-def settle(snapshot: Snapshot, terms: Mapping[JobKey, Terms], churn: Churn, more: Mapping[str, int]) -> Rights:
-    """Start from each job's own terms; add what queues and classes may take, and who may not be restarted.
+def settle(snapshot: Snapshot, churn: Churn, more: Mapping[str, int], firm: Set[JobKey] = frozenset()) -> Rights:
+    """Start from each job's own terms, those of the snapshot; add what queues and classes may take, and who may not be
+    restarted.
 
     more: by flavor, the accelerators of nodes that may be added to those of the snapshot. Nobody takes less for them.
+    firm: jobs that are promised their minimum also where it is at nobody's cost.
     """
+    terms = snapshot.terms
     yields = yielding(snapshot, terms) if churn.limits else frozenset()
     ledger = Ledger(
         snapshot, {job.key: _steadied(job, protected(job, terms[job.key], snapshot.now), churn, yields)
                    for job in snapshot.jobs}
     )  # fmt: skip
-    make_room(ledger)
+    make_room(ledger, firm)
     growth = Growth(ledger)
     growth.reclaim()
     standing, claims = tuple(growth.standing({})), tuple(growth.ceilings())
@@ -73,6 +76,12 @@ def settle(snapshot: Snapshot, terms: Mapping[JobKey, Terms], churn: Churn, more
         for job in snapshot.jobs
     }
     return Rights(after, standing, wider, claims, ledger.taken, growth.growing, yields)
+
+
+def takers(snapshot: Snapshot) -> frozenset[JobKey]:
+    """Waiting jobs that would take something from others in a round on this snapshot. Its terms are the jobs' own."""
+    terms = {job.key: protected(job, snapshot.terms[job.key], snapshot.now) for job in snapshot.jobs}
+    return make_room(Ledger(snapshot, terms))
 
 
 def _left_alone(job: Job, terms: Terms, now: float, placeable: Set[str]) -> Terms:
