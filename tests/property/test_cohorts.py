@@ -10,8 +10,6 @@ from dataclasses import replace
 from itertools import product
 from random import Random
 
-import pytest
-
 from apportion.model.jobs import FlavorChoice, Job
 from apportion.model.plan import Grant
 from apportion.model.policy import Aim, Objective, Policy
@@ -119,11 +117,9 @@ def targets_of(world: Snapshot, policy: Policy) -> dict[str, Grant]:
     return {outcome.key.name: outcome.target for outcome in decide(world, policy).outcomes}
 
 
-@pytest.mark.parametrize("aim", list(Aim))
-def test_no_more_could_be_admitted_in_peace_and_nobody_takes_anything_back(aim: Aim) -> None:
-    policy = Policy(objective=Objective(name=aim))
-    for seed in range(380, 500):
-        world = cohort(Random(seed))
+def test_no_more_could_be_admitted_in_peace_and_nobody_takes_anything_back() -> None:
+    for seed in range(500):
+        world, policy = cohort(Random(seed)), Policy(objective=Objective(name=list(Aim)[seed % len(Aim)]))
         targets = targets_of(world, policy)
         chosen = {name: grant.flavor or None for name, grant in targets.items()}
         assert Books(world, chosen).allowed(), seed
