@@ -7,15 +7,17 @@ import pytest
 from apportion.model.curves import Points
 from apportion.model.flavors import Node, Provisionable
 from apportion.model.jobs import FlavorChoice, Job
-from apportion.model.plan import Decision, Grant, Outcome
+from apportion.model.plan import NOTHING, Decision, Grant, Outcome
 from apportion.model.policy import NO_BUDGET, Policy
 from apportion.model.queues import Queue
 from apportion.model.selection import NodeChoice
 from apportion.model.snapshot import Snapshot, Terms
 from apportion.planner import decide
 from apportion.planner.churn import Churn
+from apportion.planner.decide import disputed, wanted
 from apportion.planner.ledger import Ledger
 from apportion.planner.queueing import proportional
+from apportion.planner.taking import make_room
 from apportion.planner.terms import settle
 from builders import A100, GPU, H100, NOW, job, node, nodes, queue, quota, running, snapshot
 
@@ -448,17 +450,6 @@ def test_what_an_owner_may_have_on_another_flavor_is_no_reason_to_keep_others_fr
     assert target(decision, "whole") == Grant("a100", 8)
 
 
-def test_of_one_queue_as_many_are_admitted_as_without_a_cohort_where_nobody_could_borrow() -> None:
-    """Another queue's job wants to borrow, but there is no room for it in any case."""
-    jobs = (
-        job("big", 8, 8, queue_name="mine", created=NOW - 900),
-        *(job(f"small-{at}", 4, 4, queue_name="mine", created=NOW - 800) for at in range(2)),
-        job("huge", 12, 12, queue_name="yours"),
-    )
-    decision = decided(*jobs, on=1, queues=LAB)
-    assert [target(decision, name).replicas for name in ("big", "small-0", "small-1", "huge")] == [0, 4, 4, 0]
-
-
 def test_nobody_borrows_what_an_owner_who_waits_would_take_back() -> None:
     """Two borrowers would be more admissions than the one owner."""
     whole = (queue("mine", quota(8), cohort="lab"), queue("yours", quota(0), cohort="lab"))
@@ -466,18 +457,6 @@ def test_nobody_borrows_what_an_owner_who_waits_would_take_back() -> None:
     borrowers = (job(f"borrower-{at}", 4, 4, queue_name="yours", created=NOW - 900_000) for at in range(2))
     decision = decided(owner, *borrowers, on=1, queues=whole)
     assert [target(decision, name).replicas for name in ("owner", "borrower-0", "borrower-1")] == [8, 0, 0]
-
-
-@pytest.mark.parametrize(("restarts", "runs"), [(0, [0, 2, 4]), (1, [6, 0, 0])], ids=["never ran", "evicted"])
-def test_what_an_evicted_borrower_left_goes_to_whom_it_left_it_for(restarts: int, runs: list[int]) -> None:
-    """The two are more admissions than the one, and once the small one uses the quota the owner may take nothing."""
-    whole = (queue("mine", quota(6), cohort="lab"), queue("yours", quota(0), cohort="lab"))
-    owner = job("owner", 6, 6, queue_name="mine", created=NOW - 900)
-    small = job("small", 2, 2, queue_name="mine", created=NOW - 800)
-    borrower = job("borrower", 4, 4, queue_name="yours", created=NOW - 5000)
-    borrower = replace(borrower, memory=replace(borrower.memory, restarts=restarts))
-    decision = decide(snapshot(owner, small, borrower, on=(node("h100-0", 6),), queues=whole), Policy())
-    assert [target(decision, name).replicas for name in ("owner", "small", "borrower")] == runs
 
 
 @pytest.mark.parametrize(
@@ -500,19 +479,26 @@ def test_nobody_gives_for_an_owner_what_it_has_elsewhere(a100: float, least: int
     assert target(decision, "owner").flavor == runs[1]
 
 
-def test_what_is_promised_to_nobody_stands_in_nobodys_way() -> None:
-    """The owner who waits could have the last two as well, but goes to a100; then its queue's other job may grow."""
-    queues = (
-        queue("mine", quota(4, borrow=0), quota(8, "a100"), cohort="lab"),
-        queue("yours", quota(4), cohort="lab", weight=100.0),
-    )
-    grows = running(job("grows", 2, 4, queue_name="mine", flavors=(FlavorChoice("h100"),)), {"h100-0": 2})
-    borrower = running(job("borrower", 4, 6, queue_name="yours"), {"h100-0": 4})
-    either = job("either", 2, 2, queue_name="mine")
-    world = snapshot(grows, borrower, either, on=TWO_FLAVORS, queues=queues, flavors=EVEN)
-    decision = decide(world, Policy())
-    assert [target(decision, name) for name in ("grows", "borrower", "either")] == [
-        Grant("h100", 4),
-        Grant("h100", 4),
-        Grant("a100", 2),
-    ]
+@pytest.mark.parametrize("costless", [True, False])
+def test_a_promise_that_is_taken_off_again_stands_in_nobodys_way(costless: bool) -> None:
+    owner, rival = job("owner", 8, 8, queue_name="mine"), job("rival", 1, 8, queue_name="yours")
+    whole = (queue("mine", quota(8), cohort="lab"), queue("yours", quota(0), cohort="lab"))
+    world = snapshot(owner, rival, on=nodes(1), queues=whole)
+    ledger = Ledger(world, {one.key: Terms() for one in world.jobs})
+    made = make_room(ledger, costless)
+    assert (made.takers, made.costless) == (frozenset(), {owner.key: "h100"})
+    assert ledger.terms[owner.key].keeps == (8 if costless else 0)
+    assert ledger.used["mine", "h100"] == (8 if costless else 0)
+    assert ledger.floors.fits({rival.key: Grant("h100", 8)}) == (not costless)
+
+
+@pytest.mark.parametrize(("given", "owner"), [("owner", 8), ("borrower", 8), ("borrower", 9)])
+def test_a_plan_is_disputed_where_somebody_who_waits_would_take_back_what_it_gives(given: str, owner: int) -> None:
+    """An owner of nine has no right to them."""
+    whole = (queue("mine", quota(8), cohort="lab"), queue("yours", quota(0), cohort="lab"))
+    jobs = (job("owner", owner, owner, queue_name="mine"), job("borrower", 4, 4, queue_name="yours"))
+    found = wanted(snapshot(*jobs, on=nodes(1), queues=whole), Policy())
+    before = dict.fromkeys(found.targets, NOTHING)
+    targets = {one.key: Grant("h100", one.minimum) if one.key.name == given else NOTHING for one in jobs}
+    settled = replace(found.snapshot, terms={one.key: Terms() for one in jobs})
+    assert disputed(settled, before, replace(found, targets=targets)) == (given == "borrower" and owner == 8)

@@ -1,6 +1,6 @@
 """One round: snapshot and policy in, decision out. Pure."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -18,9 +18,9 @@ from apportion.planner.explain import HOPELESS, UNSERVED, Reasons
 from apportion.planner.fairness import fairness
 from apportion.planner.favour import favoured
 from apportion.planner.lifecycle import State, soonest
+from apportion.planner.loosening import keeps_waiting
 from apportion.planner.outcomes import Round, outcome
 from apportion.planner.provisioning import added, new_nodes, uses_more, with_all, with_coming, worthwhile
-from apportion.planner.queueing import cohort_members
 from apportion.planner.rehearsing import moves_in_vain, waves
 from apportion.planner.spending import cap_use
 from apportion.planner.standing import owed, standing
@@ -76,7 +76,7 @@ def wanted(snapshot: Snapshot, policy: Policy, rule: Solve = solve) -> Wanted:
     wide, settled = with_all(settled), with_coming(settled)
     more = added(settled, wide)
     rights = Rights(terms) if policy.mode is Mode.FREEZE else settle(settled, churn, more)
-    search, found = undisputed(Search(policy, rule, rights, states, churn, before), settled, more)
+    search, found = loosened(Search(policy, rule, rights, states, churn, before), settled, more)
     if more:
         found = grown(search, found, wide)
     if policy.defragmentation is Defragmentation.ENABLED and rule is solve:
@@ -95,6 +95,11 @@ class Search:
     churn: Churn
     before: Mapping[JobKey, Grant]
 
+    def under(self, settled: Snapshot) -> Wanted:
+        """The best plan under these rights; `settled` has the jobs' own terms."""
+        rights = self.rights
+        return self.best(replace(settled, terms=rights.terms, ceilings=(*rights.standing, *rights.claims)))
+
     def best(self, settled: Snapshot) -> Wanted:
         """Plan until no move waits for itself or is for nothing, and no budget is overdrawn."""
         while True:
@@ -110,29 +115,26 @@ class Search:
                 return Wanted(settled, solved, self.states, self.rights.taken, plan, targets, self.churn)
 
 
-def undisputed(search: Search, settled: Snapshot, more: Mapping[str, int]) -> tuple[Search, Wanted]:
-    """The plan with as few promises as keep the peace, and the search that found it.
-
-    What costs nobody anything is promised only where somebody who waits would, in a later round, take back what the
-    plan gives to others.
-    """
-    firm: frozenset[JobKey] = frozenset()
-    while True:
-        rights = search.rights
-        found = search.best(replace(settled, terms=rights.terms, ceilings=(*rights.standing, *rights.claims)))
-        disputed = disputes(settled, search.before, found) - firm
-        if not disputed:
-            return search, found
-        firm |= disputed
-        search = replace(search, rights=settle(settled, search.churn, more, firm))
+def loosened(search: Search, settled: Snapshot, more: Mapping[str, int]) -> tuple[Search, Wanted]:
+    """The plan, and the search that found it. Where somebody may wait for no more than promises that cost nobody
+    anything, it is made again without such; and that is taken if all have a place who had one, more have, and nobody
+    takes anything back."""
+    found = search.under(settled)
+    if keeps_waiting(settled, found.targets, search.rights.costless):
+        looser = replace(search, rights=settle(settled, search.churn, more, costless=False))
+        other = looser.under(settled)
+        if admitted(found) < admitted(other) and not disputed(settled, search.before, other):
+            return looser, other
+    return search, found
 
 
-def disputes(settled: Snapshot, before: Mapping[JobKey, Grant], found: Wanted) -> frozenset[JobKey]:
-    """Who would take something back while the plan is carried out, or in the end."""
-    if all(len(group) == 1 for group in cohort_members(settled.queues).values()):
-        return frozenset()
-    ends = (replace(end, terms=settled.terms) for end, _ in waves(found.snapshot, before, found.targets))
-    return frozenset(key for end in ends for key in takers(end))
+def admitted(found: Wanted) -> Set[JobKey]:
+    return {key for key, target in found.targets.items() if target.replicas}
+
+
+def disputed(settled: Snapshot, before: Mapping[JobKey, Grant], found: Wanted) -> bool:
+    """Would somebody who waits take anything back while the plan is carried out, or in the end?"""
+    return any(takers(replace(end, terms=settled.terms)) for end, _ in waves(found.snapshot, before, found.targets))
 
 
 def grown(search: Search, found: Wanted, wide: Snapshot) -> Wanted:

@@ -1,7 +1,6 @@
 """Room for those who wait: whose surplus, and then whose minimum, goes for whom (behaviour.md, who may take)."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from apportion.model.eligibility import accepts, speed
@@ -13,17 +12,26 @@ from apportion.planner.ledger import Ledger
 from apportion.planner.queueing import nominal
 
 
-def make_room(ledger: Ledger, firm: Set[JobKey] = frozenset()) -> frozenset[JobKey]:
+@dataclass(frozen=True)
+class Made:
+    """`takers`: waiting jobs for which others must give something. `costless`: those whose promise costs nobody
+    anything, with the flavor where there is room for it."""
+
+    takers: frozenset[JobKey]
+    costless: Mapping[JobKey, str]
+
+
+def make_room(ledger: Ledger, costless: bool = True) -> Made:
     """Go through the waiting jobs in their order; promise a minimum to each that may have one, at the least cost.
 
-    A promise that costs nobody anything is taken off in the end: it would tie the job to a flavor, and keep others from
-    borrowing there, before it is known what all together come to. Not so of jobs in `firm`, and these get theirs also
-    where nobody else wants the room. Returned is for whom others must give something.
+    costless: False takes the promises that cost nobody anything off again. Such a promise ties a job's use to a flavor,
+    and others may not borrow that there, before it is known what all together come to.
     """
-    taking = _Taking(ledger, firm)
+    taking = _Taking(ledger)
     taking.all()
-    taking.withdraw()
-    return frozenset(taking.takers)
+    if not costless:
+        taking.withdraw()
+    return Made(frozenset(taking.takers), {claim.job.key: claim.flavor.name for claim in taking.costless})
 
 
 @dataclass(frozen=True)
@@ -44,18 +52,16 @@ class _Claim:
 
 
 class _Taking:
-    def __init__(self, ledger: Ledger, firm: Set[JobKey]) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
-        self._firm = firm
         self._seniors = self._waiting()
         self._refused: set[tuple[object, ...]] = set()
         self._wishes: dict[tuple[str, str], list[tuple[int, JobKey]]] = {}
-        self._for_nothing: list[_Claim] = []
-        self.takers: set[JobKey] = set()
+        self.costless: list[_Claim] = []
+        self.takers: list[JobKey] = []
         running = (ledger.jobs[key] for key, grant in ledger.current.items() if grant.replicas)
         self._lowest_running = _lowest_by_queue(running)
         self._lowest_to_return = _lowest_by_queue(job for job in self._seniors if job.memory.restarts)
-        self._to_return = Counter(job.queue_name for job in self._seniors if job.memory.restarts)
 
     def all(self) -> None:
         for job in self._seniors:
@@ -68,14 +74,9 @@ class _Taking:
                 continue
             borrowers = self._borrowers(job, flavor)
             lower = self._lower_classes(job, flavor)
-            by_class = lower or self._juniors(job, flavor)
-            if not borrowers and not by_class and not self._rivals(job, flavor):
+            if not borrowers and not lower and not self._rivals(job, flavor) and not self._juniors(job, flavor):
                 continue
-            claim = _Claim(job, flavor, borrowers)
-            if self._met(claim, lower):
-                stays = by_class or job.key in self._firm or self._returners(job)
-                if job.key in self.ledger.promised and not stays:
-                    self._for_nothing.append(claim)
+            if self._met(_Claim(job, flavor, borrowers), lower):
                 return
             self._refused.add(kind)
 
@@ -86,6 +87,7 @@ class _Taking:
         if self.ledger.present.fits(mine):
             if not self._displaces_senior(claim.job, mine):
                 self._admit(claim)
+                self.costless.append(claim)
             return True
         elsewhere = self._elsewhere(claim)
         if any(speed(claim.job, flavor) >= speed(claim.job, claim.flavor) for flavor in elsewhere):
@@ -160,14 +162,12 @@ class _Taking:
 
     def _rivals(self, job: Job, flavor: Flavor) -> bool:
         """Does a waiting job of another queue want to borrow what this one may have of its own queue's nominal quota?
-
-        Of who is firm it is known that one gets it.
         Without this an eviction would be for nothing: the evicted borrower and the owner would wait as equals.
         """
         mine = job.queue_name or ""
         if not self.ledger.within_nominal(job, mine, flavor):
             return False
-        return job.key in self._firm or any(
+        return any(
             self._largest_wish(other.name, flavor)
             > nominal(other, flavor.name) - self.ledger.used[other.name, flavor.name]
             for other in self.ledger.members.get(self.ledger.cohort.get(mine, ""), ())
@@ -184,20 +184,19 @@ class _Taking:
             return False
         return job.priority > self._lowest_to_return.get(job.queue_name, job.priority)
 
-    def _returners(self, job: Job) -> bool:
-        """Does a job of another queue of the cohort wait that ran before? It may have been evicted for this one."""
-        cohort = self.ledger.members[self._cohort(job)]
-        return any(self._to_return[queue.name] for queue in cohort if queue.name != job.queue_name)
-
     def _largest_wish(self, queue: str, flavor: Flavor) -> int:
         """Accelerators that the largest minimum asks for, of all in the queue who wait and were promised nothing."""
         if (queue, flavor.name) not in self._wishes:
             waiting = (job for job in self._seniors if job.queue_name == queue and accepts(job, flavor))
             self._wishes[queue, flavor.name] = sorted((job.minimum_accelerators, job.key) for job in waiting)
         wishes = self._wishes[queue, flavor.name]
-        while wishes and wishes[-1][1] in self.ledger.promised:
+        while wishes and self._is_settled(wishes[-1][1]):
             wishes.pop()
         return wishes[-1][0] if wishes else 0
+
+    def _is_settled(self, key: JobKey) -> bool:
+        """Promised its minimum, and on the only flavor that there is for it: a promise alone names none."""
+        return key in self.ledger.promised and len(self.ledger.choices(self.ledger.jobs[key])) == 1
 
     def _lower_classes(self, job: Job, flavor: Flavor) -> list[Job]:
         """Preemptible jobs of a lower class of the same queue, past their minRuntime. Without Queues all are in one."""
@@ -248,7 +247,7 @@ class _Taking:
 
     def _grant(self, claim: _Claim, surplus: dict[JobKey, Grant], gone: dict[JobKey, Grant]) -> None:
         job = claim.job
-        self.takers.add(job.key)
+        self.takers.append(job.key)
         self._take({**surplus, **gone})
         self.ledger.release(surplus)
         for key in gone:
@@ -268,27 +267,24 @@ class _Taking:
             ledger.used[job.queue_name, claim.flavor.name] += claim.accelerators
 
     def withdraw(self) -> None:
-        """Take the promises off that cost nobody anything and are not firm."""
+        """Take the promises off that cost nobody anything."""
         ledger = self.ledger
-        for claim in self._for_nothing:
+        for claim in self.costless:
             job = claim.job
             self._take({job.key: NOTHING})
             ledger.terms[job.key] = replace(ledger.terms[job.key], keeps=0)
-            ledger.promised.remove(job.key)
-            ledger.used[job.queue_name or "", claim.flavor.name] -= claim.accelerators
-
-    def _cohort(self, job: Job) -> str:
-        return self.ledger.cohort.get(job.queue_name or "", "")
+            if job.queue_name is not None:
+                ledger.used[job.queue_name, claim.flavor.name] -= claim.accelerators
 
     def _waiting(self) -> list[Job]:
-        """Pending candidates: highest class first, then who is firm, then who has waited longest."""
+        """Pending candidates: highest class first, then who has waited longest."""
         ledger = self.ledger
         waiting = [
             ledger.jobs[key]
             for key, grant in ledger.current.items()
             if grant.replicas == 0 and not ledger.terms[key].pinned
         ]
-        return sorted(waiting, key=lambda job: (-job.priority, job.key not in self._firm, job.waiting_since, job.key))
+        return sorted(waiting, key=lambda job: (-job.priority, job.waiting_since, job.key))
 
     def _take(self, changes: dict[JobKey, Grant]) -> None:
         self.ledger.take(changes)

@@ -20,7 +20,7 @@ class Rights:
     `standing` are the ceilings that always hold (`wider`: where nodes are added), `claims` those that make room for
     `growing`: running jobs for which others are held back, with the replicas that they have. `taken` says for each job
     that may lose its minimum who takes it, in words. `yields` has a surplus that a higher class asks for: no churn
-    budget keeps it.
+    budget keeps it. `costless` are waiting jobs whose promise costs nobody anything, with the flavor it is on.
     """
 
     terms: Mapping[JobKey, Terms]
@@ -30,6 +30,7 @@ class Rights:
     taken: Mapping[JobKey, str] = field(default_factory=dict)
     growing: Mapping[JobKey, int] = field(default_factory=dict)
     yields: frozenset[JobKey] = frozenset()
+    costless: Mapping[JobKey, str] = field(default_factory=dict)
 
 
 def protected(job: Job, terms: Terms, now: float) -> Terms:
@@ -49,12 +50,12 @@ def protected(job: Job, terms: Terms, now: float) -> Terms:
     return replace(terms, free_to_change=True, moves=False) if aside else terms
 
 
-def settle(snapshot: Snapshot, churn: Churn, more: Mapping[str, int], firm: Set[JobKey] = frozenset()) -> Rights:
+def settle(snapshot: Snapshot, churn: Churn, more: Mapping[str, int], costless: bool = True) -> Rights:
     """Start from each job's own terms, those of the snapshot; add what queues and classes may take, and who may not be
     restarted.
 
     more: by flavor, the accelerators of nodes that may be added to those of the snapshot. Nobody takes less for them.
-    firm: jobs that are promised their minimum also where it is at nobody's cost.
+    costless: are there promises that cost nobody anything?
     """
     terms = snapshot.terms
     yields = yielding(snapshot, terms) if churn.limits else frozenset()
@@ -62,7 +63,7 @@ def settle(snapshot: Snapshot, churn: Churn, more: Mapping[str, int], firm: Set[
         snapshot, {job.key: _steadied(job, protected(job, terms[job.key], snapshot.now), churn, yields)
                    for job in snapshot.jobs}
     )  # fmt: skip
-    make_room(ledger, firm)
+    made = make_room(ledger, costless)
     growth = Growth(ledger)
     growth.reclaim()
     standing, claims = tuple(growth.standing({})), tuple(growth.ceilings())
@@ -75,13 +76,13 @@ def settle(snapshot: Snapshot, churn: Churn, more: Mapping[str, int], firm: Set[
         job.key: after[job.key] if job.key in taken_from else _left_alone(job, after[job.key], snapshot.now, placeable)
         for job in snapshot.jobs
     }
-    return Rights(after, standing, wider, claims, ledger.taken, growth.growing, yields)
+    return Rights(after, standing, wider, claims, ledger.taken, growth.growing, yields, made.costless)
 
 
 def takers(snapshot: Snapshot) -> frozenset[JobKey]:
     """Waiting jobs that would take something from others in a round on this snapshot. Its terms are the jobs' own."""
     terms = {job.key: protected(job, snapshot.terms[job.key], snapshot.now) for job in snapshot.jobs}
-    return make_room(Ledger(snapshot, terms))
+    return make_room(Ledger(snapshot, terms)).takers
 
 
 def _left_alone(job: Job, terms: Terms, now: float, placeable: Set[str]) -> Terms:
