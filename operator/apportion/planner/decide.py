@@ -17,6 +17,7 @@ from apportion.planner.entitled import entitled
 from apportion.planner.explain import HOPELESS, UNSERVED, Reasons
 from apportion.planner.fairness import fairness
 from apportion.planner.favour import favoured
+from apportion.planner.lending import Lending
 from apportion.planner.lifecycle import State, soonest
 from apportion.planner.loosening import keeps_waiting
 from apportion.planner.outcomes import Round, outcome
@@ -101,6 +102,25 @@ class Search:
         return self.best(replace(settled, terms=rights.terms, ceilings=(*rights.standing, *rights.claims)))
 
     def best(self, settled: Snapshot) -> Wanted:
+        """Plan until nobody gives up what is its queue's own for another queue to borrow."""
+        found, lending = self._feasible(settled), Lending(settled, self.before)
+        if not lending.lenders(found.targets):
+            return found
+        rights = replace(
+            self.rights, standing=lending.closed(self.rights.standing), claims=lending.closed(self.rights.claims)
+        )
+        closed = replace(settled, ceilings=lending.closed(settled.ceilings))
+        alone = replace(self, rights=rights)._feasible(closed)
+        lending = replace(lending, alone=alone.targets)
+        while lenders := lending.lenders(found.targets):
+            terms = lending.keeping(lenders)
+            if terms == lending.snapshot.terms:
+                return alone
+            lending = replace(lending, snapshot=replace(lending.snapshot, terms=terms))
+            found = self._feasible(lending.snapshot)
+        return found
+
+    def _feasible(self, settled: Snapshot) -> Wanted:
         """Plan until no move waits for itself or is for nothing, and no budget is overdrawn."""
         while True:
             plan, solved = planned(settled, self.policy, self.rights, self.rule)
