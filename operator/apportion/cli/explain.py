@@ -53,7 +53,7 @@ def explanation(got: Read, found: Wanted, decision: Decision, outcome: Outcome) 
     searched = one_change(got.snapshot, got.policy, found, job.key)
     if searched.tried:
         lines.append(f"  more with: {change_sentence(outcome, searched)}")
-    others = elsewhere(found, job)
+    others = elsewhere(found, asked)
     lines += [f"  elsewhere: {line}" for line in others[: MOST_LINES - 1 - len(lines)]]
     plan = decision.plan
     lines.append(f"  plan:      {plan.status}; no plan for all jobs can be more than {plan.gap:.2%} better")

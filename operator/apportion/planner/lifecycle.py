@@ -27,7 +27,7 @@ class State:
     finished: "Succeeded" or "Failed", for the reason in `verdict`, which goes before all else that could be said.
     blocked: it cannot be decided on. degraded: it runs, but not as it should. touch: False where the workload must not
     be patched. stays: pods that do not come cost it no grant. recheck_at: when a rule may change by time alone.
-    notices: one-time happenings worth an Event.
+    notices: one-time happenings worth an Event. steps: those of its object, where the job has one more for what it has.
     """
 
     job: Job
@@ -41,6 +41,12 @@ class State:
     barred: frozenset[str] = frozenset()
     recheck_at: float | None = None
     notices: tuple[Block, ...] = ()
+    steps: tuple[int, ...] = ()
+
+    @property
+    def asks(self) -> Job:
+        """The job once it has nothing: then no count is admissible but those of its object."""
+        return replace(self.job, steps=self.steps) if self.steps else self.job
 
 
 def assess(job: Job, now: float, in_grace: bool = False, stays: bool = False) -> State:
