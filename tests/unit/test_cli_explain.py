@@ -1,6 +1,7 @@
 """apportion explain where it takes long: a sign of life on a terminal, and an end of trying."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,12 @@ from apportion.cli import explain
 from apportion.cli.explain import explanation
 from apportion.cli.main import cli
 from apportion.cli.source import Source, read
-from apportion.planner.decide import concluded, wanted
+from apportion.model.plan import Status
+from apportion.model.policy import Policy
+from apportion.model.snapshot import Snapshot
+from apportion.planner import worth
+from apportion.planner.decide import Wanted, concluded, wanted
+from builders import job, nodes, snapshot
 from unit.terminal import Terminal
 
 SMALL = str(Path(__file__).parents[2] / "docs" / "examples" / "small-cluster.yaml")
@@ -65,6 +71,24 @@ def test_at_least_one_change_is_tried_and_none_after_its_time(monkeypatch: pytes
     monkeypatch.setattr(explain, "PATIENCE_SECONDS", 0.0)
     done = CliRunner().invoke(cli, ["explain", *NONE_HELPS])
     assert re.search(r'more with: not "[^"]+" alone; after 0 s there was no time for \d+ more; try', done.stdout)
+
+
+def test_what_was_cut_short_is_not_solved_again_for_a_gap_of_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the time does not suffice for the policy's gap, it does even less for none: two thirds of it are saved."""
+    world = snapshot(job("one", 1, 16), on=nodes(1))
+    found = wanted(world, Policy())
+    cut_short = replace(found, plan=replace(found.plan, status=Status.FEASIBLE, bound=found.plan.bound + 9))
+    gaps = []
+
+    def solved(changed: Snapshot, policy: Policy) -> Wanted:
+        gaps.append(policy.solver.gap)
+        return wanted(changed, policy)
+
+    monkeypatch.setattr(worth, "wanted", solved)
+    search = worth.one_change(world, Policy(), cut_short, world.jobs[0].key)
+    assert search.remedy is not None
+    assert not search.remedy.certain
+    assert gaps == [Policy().solver.gap] * len(search.tried)
 
 
 def test_a_job_that_is_not_there_is_an_error() -> None:

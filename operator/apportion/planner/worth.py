@@ -15,7 +15,7 @@ from apportion.model.snapshot import Snapshot
 from apportion.optimizer import Pricing, Step
 from apportion.planner.changes import AddedNodes, CannotChange, Change, JobChange, QuotaChange, applied
 from apportion.planner.decide import Wanted, wanted
-from apportion.planner.whatif import ROUNDING, difference, rate
+from apportion.planner.whatif import ROUNDING, Interval, difference, rate
 
 MOST_TRIES = 16
 MOST_GIVERS = 3
@@ -96,8 +96,9 @@ class _Question:
         after = wanted(changed, self._policy)
         if not self._more(changed, self._found, after):
             return None
-        if difference(self._policy, self._found, after).determined:
-            return Remedy(changes, after.targets[self._key], certain=True)
+        roughly = difference(self._policy, self._found, after)
+        if roughly.determined or self._cut_short(after, roughly):
+            return Remedy(changes, after.targets[self._key], roughly.determined)
         before, exactly = self._exactly(), after
         if self._policy.solver.gap > 0:
             exactly = wanted(changed, self._exact)
@@ -106,6 +107,11 @@ class _Question:
         apart = difference(self._exact, before, exactly)
         proved = apart.determined or (not apart.comparable and exactly.plan.status is Status.OPTIMAL)
         return Remedy(changes, exactly.targets[self._key], proved)
+
+    def _cut_short(self, after: Wanted, roughly: Interval) -> bool:
+        """Was a plan not found within the policy's gap? Then none is for a gap of 0, which is twice as long in vain."""
+        needed = (self._found, after) if roughly.comparable else (after,)
+        return any(found.plan.status is not Status.OPTIMAL for found in needed)
 
     def _exactly(self) -> Wanted:
         """The plan as things are, for a gap of 0; solved once."""
