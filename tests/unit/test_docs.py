@@ -45,6 +45,13 @@ def test_command_page_explains_every_setting_of_the_operator() -> None:
     assert "apportion reference" not in page
 
 
+def test_ranges_of_whole_numbers_are_told_to_the_last_digit() -> None:
+    """A seed of 9.22337e+18 would be refused: it is above the end that was meant."""
+    page = pages(cli)["cli.md"]
+    assert "| `--first-seed` | -9223372036854775808 to 9223372036854775807 | `1` |" in page
+    assert "| `--history-mebibytes` | 1 to 1048576 |" in page
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_to_files_and_headings(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):

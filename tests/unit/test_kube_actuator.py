@@ -1,6 +1,6 @@
 """What is written, and what keeps another's stale write out; a client that keeps requests stands for the API server."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,6 +123,74 @@ async def test_a_status_is_of_the_spec_that_was_decided_on() -> None:
     (status,) = (entry["value"] for entry in patches["trainingjobs/job/status"] if entry["path"] == "/status")
     assert status["observedGeneration"] == 1
     assert {each["observedGeneration"] for each in status["conditions"]} == {1}
+
+
+# --- a Deployment that the API server does not take ------------------------------------------------------------------
+
+
+class Denying(Writes):
+    """Takes every status, and no Deployment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused = 0
+
+    async def patch(self, path: str, body: list[dict[str, Any]]) -> Any:
+        if "/deployments/" in path:
+            return await self.create(path, body)
+        return await super().patch(path, body)
+
+    async def create(self, path: str, body: Any) -> Any:
+        self.refused += 1
+        raise Refused(403, "Forbidden", "denied by a webhook")
+
+
+async def refused_writes(cluster: Cluster, held: dict[str, Any], seconds: range) -> list[int]:
+    """At which of these seconds a round sends the Deployment; each sees what the one before has written."""
+    api, sent = Denying(), []
+    cluster.apply(kinds.JOB, held)
+    for second in seconds:
+        snapshot, before = cluster.snapshot(NOW + second), api.refused
+        done = await Actuator(api, cluster, lambda: True, lambda kind, raw: None).carry_out(
+            snapshot, decide(snapshot, Policy())
+        )
+        cluster.refusals = {one.outcome.key: one.refused for one in done if one.refused}
+        sent += [second] if api.refused > before else []
+        if patch := api.patches.pop("trainingjobs/job/status", None):
+            (status,) = (entry["value"] for entry in patch if entry["path"] == "/status")
+            meta = {**held["metadata"], "resourceVersion": str(3 + second)}
+            held = {**held, "metadata": meta, "status": status}
+            cluster.apply(kinds.JOB, held)
+    return sent
+
+
+def holding(cluster: Cluster, granted: int, **spec: Any) -> tuple[Cluster, dict[str, Any]]:
+    held = job(granted, 2, generation=2, **spec)
+    held["status"]["observedGeneration"] = 2
+    return cluster, {**held, "metadata": {**held["metadata"], "annotations": {"apportion.dev/hold": "true"}}}
+
+
+def without_its_deployment() -> tuple[Cluster, dict[str, Any]]:
+    cluster, held = holding(known(2, 2, 0, "1"), 2, template=TEMPLATE)
+    del held["spec"]["workloadRef"]
+    cluster.apply(kinds.DEPLOYMENT, {"metadata": {"name": "job", "namespace": "team", "uid": "d"}}, deleted=True)
+    return cluster, held
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        without_its_deployment,
+        lambda: holding(known(4, 2, 2, "1"), 4),
+        lambda: holding(known(2, 2, 2, "1"), 2),
+    ],
+    ids=["there is none", "it is too small", "only the decision is missing"],
+)
+async def test_the_refused_deployment_of_a_held_job_is_sent_again_after_a_growing_pause(
+    case: Callable[[], tuple[Cluster, dict[str, Any]]],
+) -> None:
+    """Told in the round after, 10 s later: so the pauses of 60, 120 and 240 s begin there."""
+    assert await refused_writes(*case(), range(0, 600, 10)) == [0, 70, 200, 450]
 
 
 # --- a right that ends -----------------------------------------------------------------------------------------------

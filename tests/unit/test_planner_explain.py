@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from apportion.model.flavors import Node
 from apportion.model.jobs import Backoff, Block, FlavorChoice, Job, Memory
 from apportion.model.plan import NOTHING, Decision, Outcome, Plan, Status
 from apportion.model.policy import NO_BUDGET, Policy
@@ -12,6 +13,7 @@ from apportion.model.selection import NodeChoice, Requirement, Taint
 from apportion.model.snapshot import Ceiling
 from apportion.planner import decide
 from apportion.planner.churn import Churn
+from apportion.planner.decide import wanted
 from apportion.planner.elsewhere import elsewhere
 from apportion.planner.explain import Reasons
 from builders import GPU, LONG_AGO, NOW, job, node, nodes, queue, quota, running, snapshot
@@ -275,21 +277,38 @@ def test_a_step_that_costs_more_than_it_earns() -> None:
     assert message.startswith("2 of at most 4: the next step (3) needs 1 more h100; that would earn less")
 
 
+def not_elsewhere(one: Job, *others: Job, on: tuple[Node, ...]) -> list[str]:
+    return elsewhere(wanted(snapshot(one, *others, on=on), Policy()), one)
+
+
 def test_why_a_job_is_not_elsewhere() -> None:
     one = running(job("one", 2, 4, 4), {"h100-0": 2})
-    on = (*nodes(2), node("a100-0", 4, "a100"))
-    world = snapshot(one, on=on)
-    decision = decide(world, Policy())
-    assert elsewhere(world, decision, one) == ["a100: 4 are free, the minimum needs 8 (relative speed 0.5)"]
-    roomy = replace(world, nodes=(*nodes(2), *nodes(1, flavor="a100")))
-    assert elsewhere(roomy, decide(roomy, Policy()), one) == [
-        "a100: 8 are free; at relative speed 0.5 the plan is worth more as it is"
-    ]
+    small, roomy = (*nodes(2), node("a100-0", 4, "a100")), (*nodes(2), *nodes(1, flavor="a100"))
+    assert not_elsewhere(one, on=small) == ["a100: 4 are free, the minimum needs 8 (relative speed 0.5)"]
+    assert not_elsewhere(one, on=roomy) == ["a100: 8 are free; at relative speed 0.5 the plan is worth more as it is"]
     picky = replace(one, flavors=(FlavorChoice("h100"),))
-    assert elsewhere(roomy, decision, picky) == ["a100: not among the job's flavors"]
+    assert not_elsewhere(picky, on=roomy) == ["a100: not among the job's flavors"]
     tied = replace(one, nodes=NodeChoice(selector=(("gpu", "h100"),)))
-    assert elsewhere(roomy, decision, tied) == ["a100: none of its nodes takes the pod now (labels, taints, readiness)"]
-    assert elsewhere(roomy, decision, tpu("one")) == []
+    assert not_elsewhere(tied, on=roomy) == ["a100: none of its nodes takes the pod now (labels, taints, readiness)"]
+    assert not_elsewhere(tpu("one"), on=roomy) == []
+
+
+def test_what_the_plan_gives_to_others_is_not_free_elsewhere() -> None:
+    """Nobody holds an a100 yet: by the pods that exist, all 8 were called free."""
+    one = running(job("one", 2, 2, 4), {"h100-0": 2})
+    other = job("other", 6, 6, flavors=(FlavorChoice("a100"),))
+    assert not_elsewhere(one, other, on=(*nodes(1), *nodes(1, flavor="a100"))) == [
+        "a100: 2 are free, the minimum needs 8 (relative speed 0.5)"
+    ]
+
+
+def test_nodes_that_may_be_added_are_not_free_elsewhere() -> None:
+    one = running(job("one", 2, 2, 4), {"h100-0": 2})
+    found = wanted(snapshot(one, on=(*nodes(1), *nodes(1, flavor="a100"))), Policy())
+    made_up = tuple(replace(each, exists=each.flavor == "h100") for each in found.snapshot.nodes)
+    assert elsewhere(replace(found, snapshot=replace(found.snapshot, nodes=made_up)), one) == [
+        "a100: none of its nodes takes the pod now (labels, taints, readiness)"
+    ]
 
 
 def test_a_waiting_job_is_told_about_every_flavor_that_it_could_use() -> None:

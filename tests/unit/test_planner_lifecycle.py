@@ -308,9 +308,31 @@ def test_who_is_to_stay_as_it_is_gives_nothing_back(
     assert outcome.granted == outcome.current == Grant("h100", 2)
     assert outcome.memory.admission == TWO.admission
     assert condition(outcome, "Degraded") == (True, reason)
-    assert not outcome.memory.backoff, "when it may be changed again, no flavor is left out for it"
+    resting = [entry.flavor for entry in outcome.memory.backoff]
+    assert resting == (["h100"] if reason == "WorkloadRefused" else []), "only writes rest: no flavor is left out"
     _, given_back = decided(replace(asked, held=False), queues=(queue("gone", quota(8)),))
     assert given_back.memory.admission is None
+
+
+def test_a_held_job_whose_deployment_is_refused_gives_its_grant_back_once_it_is_held_no_more() -> None:
+    """Nothing is written to it until the back-off is over: till then others could not use what it does not."""
+    held = replace(TWO, held=True, pods=(), workload=None)
+    _, refused = decided(replace(held, refusal="denied by a webhook"))
+    _, resting = decided(replace(held, memory=refused.memory))
+    assert resting.granted == Grant("h100", 2)
+    assert resting.message == "denied by a webhook"
+    assert decided(replace(held, held=False, memory=resting.memory))[1].granted == NOTHING
+    carried_out = replace(held, held=False, memory=resting.memory, workload=WORKLOAD)
+    assert decided(carried_out)[1].granted == Grant("h100", 2)
+
+
+def test_a_held_job_whose_deployment_is_refused_says_so_also_while_its_pods_wait() -> None:
+    """Who forgets it would send the Deployment in every second round."""
+    held = replace(TWO, held=True, pods=LATE)
+    _, refused = decided(replace(held, refusal="denied by a webhook"))
+    assert condition(decided(replace(held, memory=refused.memory))[1], "Degraded") == (True, "WorkloadRefused")
+    later = decide(snapshot(replace(held, memory=refused.memory), on=nodes(1), now=NOW + 61), Policy()).outcomes[0]
+    assert condition(later, "Degraded") == (True, "PlacementFailed")
 
 
 def test_a_frozen_job_says_that_the_mode_keeps_it() -> None:

@@ -41,6 +41,14 @@ def test_once_it_has_nothing_it_waits_for_its_whole_minimum() -> None:
     assert (said(decision).target.replicas, said(decision).reason) == (0, "GangTooLarge")
 
 
+def test_once_it_has_lost_its_node_it_is_told_the_minimum_that_it_asks_for() -> None:
+    """In the same round, and not the one replica that it could have kept."""
+    full = running(job("full", 8, 8), {"h100-1": 8})
+    decision = decide(snapshot(replace(raised(), pods=()), full, on=nodes(2)[1:]), Policy())
+    assert said(decision).target.replicas == 0
+    assert said(decision).message == "needs 8 h100; 0 are free; namespace team holds 8"
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [

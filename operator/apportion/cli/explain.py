@@ -1,7 +1,10 @@
 """apportion explain: what a job has, why not more, what would give it more, why not elsewhere."""
 
+import time
+
 import click
 
+from apportion.cli.progress import progress
 from apportion.cli.source import Read, Source, fail, read
 from apportion.cli.whatif import shown
 from apportion.model.jobs import Job, JobKey
@@ -10,11 +13,12 @@ from apportion.optimizer import RowUse, Step
 from apportion.planner.decide import Wanted, concluded, wanted
 from apportion.planner.elsewhere import elsewhere
 from apportion.planner.explain import UNSERVED
-from apportion.planner.worth import Search, next_step, one_change
+from apportion.planner.worth import GoOn, Search, next_step, one_change
 
 PREFIXES = ("tj", "trainingjob", "trainingjobs", "trainingjobs.apportion.dev")
 MOST_LINES = 8
 MOST_ROWS = 3
+PATIENCE_SECONDS = 30.0  # after which no change is tried any more: in a large cluster each takes many
 AS_MUCH = 1e-6  # prices are the gains of somebody's steps: a job's own step may be the one that set them
 
 
@@ -23,17 +27,26 @@ def explain_command(source: Source, namespace: str, job: str) -> None:
     if slash and prefix.lower() not in PREFIXES:
         fail(f"{job!r}: expected tj/NAME")
     got = read(source)
-    found = wanted(got.snapshot, got.policy)
-    decision = concluded(got.snapshot, got.policy, found)
     key = JobKey(namespace, name)
-    outcome = next((outcome for outcome in decision.outcomes if outcome.key == key), None)
-    if outcome is None:
+    if all(job.key != key for job in got.snapshot.jobs):
         fail(f"there is no TrainingJob {name!r} in namespace {namespace!r}")
-    for line in explanation(got, found, decision, outcome):
+    with progress() as bar:
+        task = bar.add_task("planning", total=None)
+        found = wanted(got.snapshot, got.policy)
+        decision = concluded(got.snapshot, got.policy, found)
+        outcome = next(outcome for outcome in decision.outcomes if outcome.key == key)
+        until = time.monotonic() + PATIENCE_SECONDS
+
+        def go_on(made: int, tries: int) -> bool:
+            bar.update(task, description="changes tried", total=tries, completed=made)
+            return made == 0 or time.monotonic() < until
+
+        lines = explanation(got, found, decision, outcome, go_on)
+    for line in lines:
         click.echo(line)
 
 
-def explanation(got: Read, found: Wanted, decision: Decision, outcome: Outcome) -> list[str]:
+def explanation(got: Read, found: Wanted, decision: Decision, outcome: Outcome, go_on: GoOn) -> list[str]:
     """At most eight lines: now, the plan, why, the next step, what would change it, elsewhere, how good the plan is."""
     job = next(job for job in found.snapshot.jobs if job.key == outcome.key)
     asked = next(job for job in got.snapshot.jobs if job.key == outcome.key)
@@ -50,10 +63,10 @@ def explanation(got: Read, found: Wanted, decision: Decision, outcome: Outcome) 
             lines.append(f"  next step: {step_sentence(job, outcome, step)}")
         elif outcome.target.replicas and outcome.reason in UNSERVED:
             lines.append("  next step: no larger size gains anything, after the restart that it costs")
-    searched = one_change(got.snapshot, got.policy, found, job.key)
+    searched = one_change(got.snapshot, got.policy, found, job.key, go_on)
     if searched.tried:
         lines.append(f"  more with: {change_sentence(outcome, searched)}")
-    others = elsewhere(got.snapshot, decision, job)
+    others = elsewhere(found, asked)
     lines += [f"  elsewhere: {line}" for line in others[: MOST_LINES - 1 - len(lines)]]
     plan = decision.plan
     lines.append(f"  plan:      {plan.status}; no plan for all jobs can be more than {plan.gap:.2%} better")
@@ -118,6 +131,8 @@ def change_sentence(outcome: Outcome, searched: Search) -> str:
     if found is None:
         (first, *_), count = searched.tried[0], len(searched.tried)
         alone = f'not "{first}" alone' if count == 1 else f"none of {count} changes that were tried"
+        if searched.left:
+            alone += f"; after {PATIENCE_SECONDS:g} s there was no time for {searched.left} more"
         return f"{alone}; try several together with plan --what-if"
     had = shown(outcome.target) if outcome.target.replicas else "nothing"
     asked = " with ".join(f'"{change}"' for change in found.changes)

@@ -129,8 +129,13 @@ def _values(option: click.Option, context: click.Context) -> str:
     if isinstance(kind, click.Choice):
         return ", ".join(f"`{choice}`" for choice in kind.choices)
     if isinstance(kind, click.FloatRange | click.IntRange):
-        return f"{kind.min:g} to {kind.max:g}"
+        return f"{_end(kind.min)} to {_end(kind.max)}"
     return "repeatable" if option.multiple else (option.metavar or "text").lower()
+
+
+def _end(number: float | None) -> str:
+    """A range's end; whole numbers to the last digit, for the command takes no more than that."""
+    return str(number) if isinstance(number, int) else f"{number:g}"
 
 
 def _default(option: click.Option) -> str:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import TimeRemainingColumn
 
 from apportion.api.dump import InputError, read_text
 from apportion.api.parse import shown
 from apportion.cli.policy import PLAYED, other_policy
+from apportion.cli.progress import progress
 from apportion.cli.results import csv_text, document, rows_of
 from apportion.cli.source import Read, Source, fail, read
 from apportion.cli.tables import console, table
@@ -176,9 +176,7 @@ def _write(folder: Path, trials: Sequence[Trial], names: Sequence[str], asked: A
 
 def played(setting: Setting, runs: Sequence[tuple[Contender, int]], jobs: int, most: int) -> Iterator[Trial]:
     """In the order of `runs`, each in a process of its own, so many at once; on one process in this one."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    err = Console(stderr=True)
-    with Progress(*columns, TimeRemainingColumn(), console=err, transient=True, disable=not err.is_terminal) as bar:
+    with progress(TimeRemainingColumn()) as bar:
         task = bar.add_task("jobs done", total=jobs * len(runs))
         if min(most, len(runs)) == 1:
             for number, (one, seed) in enumerate(runs):

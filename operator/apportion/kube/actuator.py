@@ -154,13 +154,18 @@ class Actuator:
             if change.rests:
                 return None
             return self._repinned(deployment, job, facts, change)
-        if deployment.workload.replicas == job.admission.replicas:
-            return self._fenced(deployment, change)
+        has, decision = deployment.workload.replicas, deployment.workload.decision
+        if has == job.admission.replicas:
+            # What was granted anew is fenced at once: a patch for what was granted before may be under way.
+            return None if change.rests and not change.is_new else self._fenced(deployment, change)
+        # Room that others wait for is given back at once, and what somebody else changed is put back.
+        if change.rests and has < job.admission.replicas and decision != str(job.admission.round):
+            return None
         return self._sized(deployment, job.admission.replicas, change, render.decision_of(job))
 
     def _creation(self, change: "_Change", job: Job, facts: JobFacts) -> Callable[[], Awaitable[None]] | None:
         template, flavor = facts.template, change.flavor
-        if template is None or job.admission is None or flavor is None:
+        if template is None or job.admission is None or flavor is None or change.rests:
             return None
 
         async def create() -> None:
@@ -253,6 +258,10 @@ class _Change:
         degraded = next((c for c in self.outcome.memory.conditions if c.type == "Degraded"), None)
         refused = degraded is not None and degraded.status and degraded.reason == "WorkloadRefused"
         return refused and self.outcome.granted.flavor in resting
+
+    @property
+    def is_new(self) -> bool:
+        return self.outcome.granted != self.outcome.current
 
     @property
     def gives_room(self) -> bool:

@@ -1,28 +1,34 @@
 """Why a job is not on another flavor: one sentence for each that it could use."""
 
-from apportion.model.eligibility import accepts, eligible, speed
+from collections.abc import Mapping
+
+from apportion.model.eligibility import accepts, eligible, request_on, speed
 from apportion.model.flavors import Flavor
 from apportion.model.jobs import Job
-from apportion.model.plan import Decision
+from apportion.model.resources import Amounts
 from apportion.model.snapshot import Snapshot
+from apportion.planner.decide import Wanted
+from apportion.planner.explain import free_after
 
 
-def elsewhere(snapshot: Snapshot, decision: Decision, job: Job) -> list[str]:
-    """Flavors in name order, without the one that the plan gives."""
-    target = next((o.target for o in decision.outcomes if o.key == job.key), None)
-    here = target.flavor if target is not None and target.replicas else ""
-    same = [flavor for flavor in snapshot.flavors if flavor.resource == job.resource and flavor.name != here]
-    return [_why_not(snapshot, decision, job, flavor) for flavor in same]
+def elsewhere(found: Wanted, job: Job) -> list[str]:
+    """Flavors in name order, without the one that the plan gives. Free is what the plan gives to nobody."""
+    target = found.targets[job.key]
+    here = target.flavor if target.replicas else ""
+    flavors = [flavor for flavor in found.snapshot.flavors if flavor.resource == job.resource and flavor.name != here]
+    free = free_after(found.snapshot, found.targets) if flavors else {}
+    return [_why_not(found.snapshot, free, job, flavor) for flavor in flavors]
 
 
-def _why_not(snapshot: Snapshot, decision: Decision, job: Job, flavor: Flavor) -> str:
+def _why_not(snapshot: Snapshot, free: Mapping[str, Amounts], job: Job, flavor: Flavor) -> str:
     if not accepts(job, flavor):
         return f"{flavor.name}: not among the job's flavors"
-    if not eligible(job, flavor, snapshot.nodes):
+    nodes = [node for node in eligible(job, flavor, snapshot.nodes) if node.exists]
+    if not nodes:
         return f"{flavor.name}: none of its nodes takes the pod now (labels, taints, readiness)"
-    free = next((row.free for row in decision.capacity if row.flavor == flavor.name), 0)
+    left = sum(request_on(free[node.name], flavor) for node in nodes)
     need = job.minimum_accelerators
     relative = speed(job, flavor)
-    if free < need:
-        return f"{flavor.name}: {free} are free, the minimum needs {need} (relative speed {relative:g})"
-    return f"{flavor.name}: {free} are free; at relative speed {relative:g} the plan is worth more as it is"
+    if left < need:
+        return f"{flavor.name}: {left} are free, the minimum needs {need} (relative speed {relative:g})"
+    return f"{flavor.name}: {left} are free; at relative speed {relative:g} the plan is worth more as it is"

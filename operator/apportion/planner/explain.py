@@ -43,7 +43,7 @@ class Reasons:
     @cached_property
     def free(self) -> dict[str, dict[str, int]]:
         """By placeable node, what is left once everybody has the target."""
-        return _free_after(self.snapshot, self.targets)
+        return free_after(self.snapshot, self.targets)
 
     def waiting(self, job: Job) -> Block:
         """Why the job has nothing: the first of impossible, forbidden by quota or cap, resting, no room."""
@@ -313,7 +313,7 @@ def _carried(nodes: Sequence[Node]) -> str:
     return ", ".join(sorted({node.flavor for node in nodes if node.flavor}))
 
 
-def _free_after(snapshot: Snapshot, targets: Mapping[JobKey, Grant]) -> dict[str, dict[str, int]]:
+def free_after(snapshot: Snapshot, targets: Mapping[JobKey, Grant]) -> dict[str, dict[str, int]]:
     """By placeable node, what is left once everybody has the target, as placed on paper."""
     free = room(snapshot)
     jobs = {job.key: job for job in snapshot.jobs}

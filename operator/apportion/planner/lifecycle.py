@@ -27,7 +27,7 @@ class State:
     finished: "Succeeded" or "Failed", for the reason in `verdict`, which goes before all else that could be said.
     blocked: it cannot be decided on. degraded: it runs, but not as it should. touch: False where the workload must not
     be patched. stays: pods that do not come cost it no grant. recheck_at: when a rule may change by time alone.
-    notices: one-time happenings worth an Event.
+    notices: one-time happenings worth an Event. steps: those of its object, where the job has one more for what it has.
     """
 
     job: Job
@@ -41,6 +41,12 @@ class State:
     barred: frozenset[str] = frozenset()
     recheck_at: float | None = None
     notices: tuple[Block, ...] = ()
+    steps: tuple[int, ...] = ()
+
+    @property
+    def asks(self) -> Job:
+        """The job once it has nothing: then no count is admissible but those of its object."""
+        return replace(self.job, steps=self.steps) if self.steps else self.job
 
 
 def assess(job: Job, now: float, in_grace: bool = False, stays: bool = False) -> State:
@@ -129,12 +135,43 @@ def refusals(state: State, now: float) -> State:
     """The Deployment was refused, or a ResourceQuota or a webhook refuses its pods: only those that exist count."""
     job = state.job
     admission = job.admission
+    if admission is None:
+        return state
     existing = sum(1 for pod in job.pods if not pod.terminating)
-    if admission is not None and job.refusal:
-        return give_back(state, min(existing, admission.replicas), Block("WorkloadRefused", job.refusal), now)
-    if admission is None or job.workload is None or not job.workload.refusal or existing >= admission.replicas:
+    alive = min(existing, admission.replicas)
+    if job.refusal:
+        why = Block("WorkloadRefused", job.refusal)
+        if not state.stays:
+            return give_back(state, alive, why, now)
+        # It keeps its grant, but its next write is as long in coming as that of any other job.
+        memory = replace(job.memory, backoff=backed_off(job, admission.flavor, now))
+        return replace(state, job=replace(job, memory=memory), degraded=why)
+    resting = refused_before(job, now)
+    if resting is not None and state.stays:
+        return replace(state, degraded=resting)
+    if resting is not None and state.degraded is None and never_carried_out(job):
+        # It was to stay as it was, and is not any more: as if it were refused now.
+        return give_back(state, alive, resting, now)
+    if job.workload is None or not job.workload.refusal or existing >= admission.replicas:
         return state
     return give_back(state, existing, Block("PodsRefused", job.workload.refusal), now)
+
+
+def refused_before(job: Job, now: float) -> Block | None:
+    """What the API server answered when it refused the Deployment, while that is not tried again."""
+    said = next((c for c in job.memory.conditions if c.type == "Degraded" and c.status), None)
+    if said is None or said.reason != "WorkloadRefused" or job.admission is None:
+        return None
+    rests = any(entry.flavor == job.admission.flavor and now < entry.until for entry in job.memory.backoff)
+    return Block(said.reason, said.message) if rests else None
+
+
+def never_carried_out(job: Job) -> bool:
+    """Does the Deployment lack replicas of the grant because that was never written to it?"""
+    workload, admission = job.workload, job.admission
+    if workload is None or admission is None:
+        return admission is not None
+    return workload.replicas < admission.replicas and workload.decision != str(admission.round)
 
 
 def give_back(state: State, alive: int, why: Block, now: float) -> State:
@@ -148,14 +185,18 @@ def give_back(state: State, alive: int, why: Block, now: float) -> State:
     admission = job.admission
     assert admission is not None
     kept = max((step for step in job.steps if step <= alive), default=0)
-    before = next((entry for entry in job.memory.backoff if entry.flavor == admission.flavor), None)
+    reduced = Admission(admission.flavor, kept, admission.round, now) if kept else None
+    memory = replace(job.memory, admission=reduced, backoff=backed_off(job, admission.flavor, now))
+    return replace(state, job=replace(job, memory=memory), degraded=why)
+
+
+def backed_off(job: Job, flavor: str, now: float) -> tuple[Backoff, ...]:
+    """The job's back-offs after one more failure on `flavor`, by flavor."""
+    before = next((entry for entry in job.memory.backoff if entry.flavor == flavor), None)
     failures = (before.failures if before else 0) + 1
     wait = min(FIRST_BACKOFF_SECONDS * 2 ** min(failures - 1, 10), LONGEST_BACKOFF_SECONDS)
-    entry = Backoff(admission.flavor, failures, now + wait)
-    others = tuple(entry for entry in job.memory.backoff if entry.flavor != admission.flavor)
-    reduced = Admission(admission.flavor, kept, admission.round, now) if kept else None
-    memory = replace(job.memory, admission=reduced, backoff=tuple(sorted((*others, entry), key=lambda e: e.flavor)))
-    return replace(state, job=replace(job, memory=memory), degraded=why)
+    others = (entry for entry in job.memory.backoff if entry.flavor != flavor)
+    return tuple(sorted((*others, Backoff(flavor, failures, now + wait)), key=lambda e: e.flavor))
 
 
 def with_barred(state: State, now: float) -> State:

@@ -129,7 +129,7 @@ def _why(round_: Round, state: State, before: Grant, target: Grant, granted: Gra
             )
         if before is not NOTHING and before.replicas and job.key in round_.taken:
             return Block("Preempted", f"{round_.taken[job.key]}; it keeps its place in the queue")
-        return round_.reasons.waiting(job)
+        return round_.reasons.waiting(state.asks)
     if (coming := _for_nodes(round_, job, before, granted)) is not None:
         return coming
     if target.replicas > granted.replicas or target.flavor != granted.flavor:

@@ -59,7 +59,7 @@ def standing(snapshot: Snapshot, policy: Policy) -> tuple[dict[JobKey, State], d
         queue = stand_in(asked, queues)
         stays = policy.mode is not Mode.ENFORCE or asked.held or isinstance(queue, Block)
         job = outgrown(adopted(patient(asked, snapshot.flavors), snapshot))
-        state = assess(job, snapshot.now, in_grace(snapshot, asked), stays)
+        state = replace(assess(job, snapshot.now, in_grace(snapshot, asked), stays), steps=asked.steps)
         if isinstance(queue, Block):
             state = without_queue(state, queue)
         else:

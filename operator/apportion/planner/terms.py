@@ -1,9 +1,10 @@
 """Who may take from whom, in the order of behaviour.md, as terms and ceilings for the optimizer."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from apportion.model.eligibility import current_grant, waiting_for_nodes
+from apportion.model.flavors import Node
 from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import NOTHING
 from apportion.model.snapshot import Ceiling, Snapshot, Terms
@@ -69,11 +70,11 @@ def settle(snapshot: Snapshot, churn: Churn, more: Mapping[str, int], costless: 
     standing, claims = tuple(growth.standing({})), tuple(growth.ceilings())
     wider = tuple(growth.standing(more)) if more else standing
     after = {key: fixed(settled) for key, settled in ledger.terms.items()} if churn.limits else ledger.terms
-    placeable = {node.name for node in snapshot.nodes if node.placeable}
+    nodes = {node.name: node for node in snapshot.nodes}
     # What is stronger than minRuntime takes from these; a right to grow where it is takes nothing from a job.
     taken_from = {key for key, settled in after.items() if settled.free_to_change and key not in growth.growing}
     after = {
-        job.key: after[job.key] if job.key in taken_from else _left_alone(job, after[job.key], snapshot.now, placeable)
+        job.key: after[job.key] if job.key in taken_from else _left_alone(job, after[job.key], snapshot.now, nodes)
         for job in snapshot.jobs
     }
     return Rights(after, standing, wider, claims, ledger.taken, growth.growing, yields, made.costless)
@@ -85,13 +86,27 @@ def takers(snapshot: Snapshot) -> frozenset[JobKey]:
     return make_room(Ledger(snapshot, terms)).takers
 
 
-def _left_alone(job: Job, terms: Terms, now: float, placeable: Set[str]) -> Terms:
+def _left_alone(job: Job, terms: Terms, now: float, nodes: Mapping[str, Node]) -> Terms:
     """Within minRuntime nobody changes the flavor, not even who has no more than the minimum, unless a node is missing
     under it. Else two jobs that need each other's room may move it to and fro in every round."""
     if job.admission is None or now >= job.runs_until:
         return terms
-    whole = sum(pod.node in placeable and not pod.terminating for pod in job.pods) >= job.admission.replicas
+    bound = [nodes.get(pod.node) for pod in job.pods if pod.node is not None and not pod.terminating]
+    if _under_way(job):
+        # The old pods go before the new ones come: who has none has lost no node. Old ones may be on another flavor.
+        here = job.admission.flavor
+        whole = all(node is not None and (node.placeable or node.flavor != here) for node in bound)
+    else:
+        whole = sum(node is not None and node.placeable for node in bound) >= job.admission.replicas
     return replace(terms, moves=False) if whole else terms
+
+
+def _under_way(job: Job) -> bool:
+    """Have its pods never all been ready since what it has was granted?"""
+    running = next((condition for condition in job.memory.conditions if condition.type == "Running"), None)
+    if running is None or job.admission is None:
+        return False
+    return not running.status and running.since <= job.admission.since
 
 
 def _steadied(job: Job, terms: Terms, churn: Churn, yields: frozenset[JobKey]) -> Terms:

@@ -1,9 +1,9 @@
 """What a job's next step is worth, what it costs, and the one change that would give it more."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
-from itertools import chain, islice
+from itertools import islice
 
 from apportion.model.eligibility import accepts, eligible, request_on
 from apportion.model.flavors import Flavor
@@ -15,10 +15,14 @@ from apportion.model.snapshot import Snapshot
 from apportion.optimizer import Pricing, Step
 from apportion.planner.changes import AddedNodes, CannotChange, Change, JobChange, QuotaChange, applied
 from apportion.planner.decide import Wanted, wanted
-from apportion.planner.whatif import ROUNDING, difference, rate
+from apportion.planner.whatif import ROUNDING, Interval, difference, rate
 
 MOST_TRIES = 16
 MOST_GIVERS = 3
+
+GoOn = Callable[[int, int], bool]
+"""Asked before each try: how many were made, and how many there are. Each decides the round again, which takes long in
+a large cluster."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +36,14 @@ class Remedy:
 
 @dataclass(frozen=True)
 class Search:
-    """What became of looking for one change: the best that was found, and all that were tried."""
+    """What became of looking for one change: the best that was found, and all that were tried.
+
+    left: how many were not, since there was no time for them.
+    """
 
     remedy: Remedy | None
     tried: tuple[tuple[Change, ...], ...]
+    left: int = 0
 
 
 def next_step(found: Wanted, policy: Policy, key: JobKey) -> Step | None:
@@ -49,7 +57,9 @@ def next_step(found: Wanted, policy: Policy, key: JobKey) -> Step | None:
     return max(steps, key=lambda step: (step.gain - step.price, step.grant.flavor), default=None)
 
 
-def one_change(snapshot: Snapshot, policy: Policy, found: Wanted, key: JobKey) -> Search:
+def one_change(
+    snapshot: Snapshot, policy: Policy, found: Wanted, key: JobKey, go_on: GoOn = lambda made, all_: True
+) -> Search:
     """The first change that certainly gives the job more; else the first that seems to; the likeliest are tried first.
 
     Last comes a node together with the quota for it: where the quotas are what the nodes have, neither does anything.
@@ -58,15 +68,15 @@ def one_change(snapshot: Snapshot, policy: Policy, found: Wanted, key: JobKey) -
     """
     question = _Question(snapshot, policy, found, key)
     uncertain: Remedy | None = None
-    tried: list[tuple[Change, ...]] = []
-    alone = ((change,) for change in islice(_candidates(snapshot, found, policy, key), MOST_TRIES))
-    for changes in chain(alone, _together(found, policy, key)):
-        tried.append(changes)
+    tries = tuple(_tries(snapshot, found, policy, key))
+    for made, changes in enumerate(tries):
+        if not go_on(made, len(tries)):
+            return Search(uncertain, tries[:made], len(tries) - made)
         remedy = question.answer(changes)
         if remedy is not None and remedy.certain:
-            return Search(remedy, tuple(tried))
+            return Search(remedy, tries[: made + 1])
         uncertain = uncertain or remedy
-    return Search(uncertain, tuple(tried))
+    return Search(uncertain, tries)
 
 
 class _Question:
@@ -86,8 +96,9 @@ class _Question:
         after = wanted(changed, self._policy)
         if not self._more(changed, self._found, after):
             return None
-        if difference(self._policy, self._found, after).determined:
-            return Remedy(changes, after.targets[self._key], certain=True)
+        roughly = difference(self._policy, self._found, after)
+        if roughly.determined or self._cut_short(after, roughly):
+            return Remedy(changes, after.targets[self._key], roughly.determined)
         before, exactly = self._exactly(), after
         if self._policy.solver.gap > 0:
             exactly = wanted(changed, self._exact)
@@ -96,6 +107,11 @@ class _Question:
         apart = difference(self._exact, before, exactly)
         proved = apart.determined or (not apart.comparable and exactly.plan.status is Status.OPTIMAL)
         return Remedy(changes, exactly.targets[self._key], proved)
+
+    def _cut_short(self, after: Wanted, roughly: Interval) -> bool:
+        """Was a plan not found within the policy's gap? Then none is for a gap of 0, which is twice as long in vain."""
+        needed = (self._found, after) if roughly.comparable else (after,)
+        return any(found.plan.status is not Status.OPTIMAL for found in needed)
 
     def _exactly(self) -> Wanted:
         """The plan as things are, for a gap of 0; solved once."""
@@ -111,23 +127,29 @@ class _Question:
         return faster > ROUNDING
 
 
-def _candidates(asked: Snapshot, found: Wanted, policy: Policy, key: JobKey) -> Iterator[Change]:
+def _tries(asked: Snapshot, found: Wanted, policy: Policy, key: JobKey) -> Iterator[tuple[Change, ...]]:
+    """The likeliest first. What ended, what cannot be decided on, and what is kept as it is gets no more by any."""
+    job = next(job for job in found.snapshot.jobs if job.key == key)
+    state, terms = found.states[key], found.snapshot.terms[key]
+    if state.blocked is not None and state.blocked.reason == "Suspended":
+        yield (JobChange(key, (("suspend", False),)),)
+    if not terms.candidate or terms.pinned or found.plan.status is Status.KEPT or not job.steps:
+        return
+    step = next_step(found, policy, key) if found.targets[key].replicas < job.maximum else None
+    for change in islice(_candidates(asked, found, job, step), MOST_TRIES):
+        yield (change,)
+    yield from _together(found, job, step)
+
+
+def _candidates(asked: Snapshot, found: Wanted, job: Job, step: Step | None) -> Iterator[Change]:
     """What somebody could do about it, the likeliest first: the job's own limits, its queue's quota, nodes, smaller
     jobs beside it; then quota and nodes of the other flavors that it accepts. Limits are changed from those that the
     objects have in `asked`: a round may have others for them."""
-    snapshot, target = found.snapshot, found.targets[key]
+    snapshot, target = found.snapshot, found.targets[job.key]
     owners = {job.key: job for job in asked.jobs}
-    job = next(job for job in snapshot.jobs if job.key == key)
-    state, terms = found.states[key], snapshot.terms[key]
-    if state.blocked is not None and state.blocked.reason == "Suspended":
-        yield JobChange(key, (("suspend", False),))
-    # What ended, what cannot be decided on, and what is kept as it is gets no more by room or quota.
-    if not terms.candidate or terms.pinned or found.plan.status is Status.KEPT or not job.steps:
-        return
-    step = next_step(found, policy, key)
     flavor = _flavor(found, job, step)
     if target.replicas >= job.maximum:
-        yield _with_ends(owners[key], most=_wider(owners[key]))
+        yield _with_ends(owners[job.key], most=_wider(owners[job.key]))
     elif flavor is not None:
         following = next(step for step in job.steps if step > target.replicas)
         more = (following - (target.replicas if target.flavor == flavor.name else 0)) * job.per_replica
@@ -137,7 +159,7 @@ def _candidates(asked: Snapshot, found: Wanted, policy: Policy, key: JobKey) -> 
         yield from (*quotas, *nodes) if refused else (*nodes, *quotas)
         if not target.replicas and job.minimum > 1:
             for fewer in dict.fromkeys((job.minimum // 2, 1)):
-                yield _with_ends(owners[key], least=fewer)
+                yield _with_ends(owners[job.key], least=fewer)
         yield from _givers(owners, found, job, flavor, more)
     whole = max(target.replicas, job.minimum) * job.per_replica
     for other in snapshot.flavors:
@@ -146,14 +168,10 @@ def _candidates(asked: Snapshot, found: Wanted, policy: Policy, key: JobKey) -> 
             yield from _nodes(snapshot, job, other, [1, 2])
 
 
-def _together(found: Wanted, policy: Policy, key: JobKey) -> Iterator[tuple[Change, ...]]:
+def _together(found: Wanted, job: Job, step: Step | None) -> Iterator[tuple[Change, ...]]:
     """One more node, and as much more quota for the job's queue."""
-    job = next(job for job in found.snapshot.jobs if job.key == key)
-    target, terms = found.targets[key], found.snapshot.terms[key]
-    if not terms.candidate or terms.pinned or found.plan.status is Status.KEPT or target.replicas >= job.maximum:
-        return
-    flavor = _flavor(found, job, next_step(found, policy, key))
-    if flavor is None:
+    flavor = _flavor(found, job, step)
+    if flavor is None or found.targets[job.key].replicas >= job.maximum:
         return
     for node in _nodes(found.snapshot, job, flavor, [1]):
         size = next(request_on(n.allocatable, flavor) for n in found.snapshot.nodes if n.name == node.like)
