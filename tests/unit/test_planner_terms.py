@@ -30,7 +30,7 @@ def may_move(one: Job, lost: str = "") -> bool:
     there = tuple(replace(each, placeable=each.name != lost) for each in (*nodes(2), node("a100-0", 8, "a100")))
     now = snapshot(one, on=there)
     _, terms = standing(now, Policy())
-    return settle(now, terms, Churn(now, NO_BUDGET), {}).terms[one.key].moves
+    return settle(replace(now, terms=terms), Churn(now, NO_BUDGET), {}).terms[one.key].moves
 
 
 UNDER_WAY = running_until(RIGID, MOVED)
