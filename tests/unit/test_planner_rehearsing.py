@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from apportion.model.jobs import FlavorChoice, JobKey
-from apportion.model.plan import Grant
+from apportion.model.plan import Allocation, Grant, Plan, Status
 from apportion.model.policy import Aim, Objective, Policy
 from apportion.model.snapshot import Snapshot
 from apportion.planner import decide
+from apportion.planner.decide import Solve
 from apportion.planner.rehearsing import carried_out, moves_in_vain
 from builders import A100, H100, job, node, nodes, running, snapshot
 
@@ -163,3 +164,31 @@ def test_nobody_is_moved_for_an_admission_that_does_not_come_of_it(aim: Aim) -> 
     eight = next(outcome for outcome in decision.outcomes if outcome.key == EIGHT)
     assert {resize.key.name for resize in decision.resizes if resize.kind == "Move"} == set()
     assert eight.target == Grant()
+
+
+def swapping(asked: list[int]) -> Solve:
+    """A rule that would have two jobs change places, neither of which can go first, as long as it finds two."""
+
+    def rule(snapshot: Snapshot, policy: Policy) -> Plan:
+        has = {one.key: Grant(one.memory.admission.flavor, 1) for one in snapshot.jobs if one.memory.admission}
+        free = [key for key in has if snapshot.terms[key].moves]
+        pairs = [[key for key in free if has[key].flavor == flavor] for flavor in ("a100", "h100")]
+        asked.append(len(free))
+        if all(pairs):
+            one, other = (keys[0] for keys in pairs)
+            has[one], has[other] = has[other], has[one]
+        allocations = tuple(Allocation(key, grant.flavor, grant.replicas) for key, grant in has.items())
+        return Plan(allocations, 0.0, 0.0, Status.FEASIBLE, "swaps")
+
+    return rule
+
+
+def test_a_round_does_not_go_through_all_moves_that_are_of_no_use() -> None:
+    """There are ten pairs to swap, and each would cost a plan."""
+    flavors = ["h100"] * 10 + ["a100"] * 10
+    jobs = [running(job(f"j{at}", 1, 1, 8), {f"{name}-{at % 10}": 1}, name) for at, name in enumerate(flavors)]
+    world = snapshot(*jobs, on=(*nodes(10), *nodes(10, flavor="a100")))
+    asked: list[int] = []
+    decision = decide(world, Policy(), swapping(asked))
+    assert not decision.resizes
+    assert asked == [20, 18, 16, 0]

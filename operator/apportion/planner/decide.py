@@ -31,6 +31,7 @@ from apportion.planner.waves import blocked_moves, in_waves
 
 WAITING_RECHECK_SECONDS = 60.0
 MOST_CLEARINGS = 2  # that are planned on in one round
+MOST_USELESS = 3  # plans whose moves are of no use
 
 
 Solve = Callable[[Snapshot, Policy], Plan]
@@ -121,18 +122,26 @@ class Search:
         return found
 
     def _feasible(self, settled: Snapshot) -> Wanted:
-        """Plan until no move waits for itself or is for nothing, and no budget is overdrawn."""
+        """Plan until no move waits for itself or is for nothing, and no budget is overdrawn.
+
+        Where one set of moves after the other is of no use, nobody moves in this round: on a full cluster there are
+        very many such sets.
+        """
+        useless = 0
         while True:
             plan, solved = planned(settled, self.policy, self.rights, self.rule)
             targets = targets_of(settled, plan)
-            if blocked := blocked_moves(settled, self.before, targets):
-                settled = without_moves(settled, blocked)
-            elif in_vain := moves_in_vain(settled, self.before, targets):
-                settled = without_moves(settled, in_vain)
+            if stays := blocked_moves(settled, self.before, targets) or moves_in_vain(settled, self.before, targets):
+                useless += 1
+                settled = without_moves(settled, stays if useless < MOST_USELESS else self._running)
             elif beyond_budget := beyond(self.churn, settled, Changes(self.before, targets)):
                 settled = keeping(settled, beyond_budget, self.rights.yields)
             else:
                 return Wanted(settled, solved, self.states, self.rights.taken, plan, targets, self.churn)
+
+    @property
+    def _running(self) -> list[JobKey]:
+        return [key for key, grant in self.before.items() if grant.replicas]
 
 
 def loosened(search: Search, settled: Snapshot, more: Mapping[str, int]) -> tuple[Search, Wanted]:
