@@ -58,9 +58,9 @@ def started(random: Random, one: Job, free: Counter[str]) -> Job:
     return one
 
 
-def played(seed: int) -> tuple[Counter[str], Decision]:
+def played(world: Snapshot, seed: int = 0) -> tuple[Counter[str], Decision]:
     """Restarts by job in two hours, and the decision at their end."""
-    world, scheduler, restarts = drawn(seed), Scheduler(anywhere, Random(seed)), Counter[str]()
+    scheduler, restarts = Scheduler(anywhere, Random(seed)), Counter[str]()
     while True:
         decision = decide(world, Policy())
         now = [resize for resize in decision.resizes if resize.wave == 0]
@@ -75,6 +75,35 @@ def played(seed: int) -> tuple[Counter[str], Decision]:
 @pytest.mark.parametrize("part", range(4))
 def test_nobody_changes_places_for_ever(part: int) -> None:
     for seed in range(part * CASES // 4, (part + 1) * CASES // 4):
-        restarts, decision = played(seed)
+        restarts, decision = played(drawn(seed), seed)
         assert max(restarts.values(), default=0) <= MOST_RESTARTS, f"seed {seed}: {restarts}"
         assert decision.resizes == (), f"seed {seed}: still changes"
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_a_higher_class_that_would_borrow_more_takes_nothing_from_its_own_queue_and_keeps_it_from_nothing(
+    runs: bool,
+) -> None:
+    """j2 had j0's place for a round, then j1 of another queue borrowed it, and j0 took it back: every ten seconds."""
+    own, brief = {"a": 4, "b": 0, "c": 4}, {"min_runtime_seconds": 300.0}
+    j0 = job("j0", 1, 1, 4, queue_name="a", **brief)
+    others = (
+        job("j1", 1, 2, 5, queue_name="c", priority=5, **brief),
+        job("j2", 1, 3, 6, queue_name="a", priority=5, **brief),
+        job("j3", 2, 3, 3, queue_name="a", **brief),
+    )
+    queues = tuple(queue(name, quota(count), cohort="lab") for name, count in own.items())
+    first = running(j0, {"h100-0": 1}) if runs else j0
+    restarts, decision = played(snapshot(first, *others, on=(node("h100-0", 8),), queues=queues))
+    assert restarts.total() == (0 if runs else 1)
+    assert decision.resizes == ()
+    assert [outcome.target.replicas for outcome in decision.outcomes] == [1, 0, 0, 0]
+
+
+def test_a_higher_class_that_borrows_as_much_takes_the_place_of_a_lower_one_once() -> None:
+    queues = tuple(queue(name, quota(4), cohort="lab") for name in ("a", "b"))
+    low = running(job("low", 1, 1, 8, queue_name="a"), {"h100-0": 1})
+    urgent = job("urgent", 1, 1, 8, queue_name="a", priority=5)
+    restarts, decision = played(snapshot(low, urgent, on=(node("h100-0", 8),), queues=queues))
+    assert restarts == {"low": 1}
+    assert [outcome.target.replicas for outcome in decision.outcomes] == [0, 1]

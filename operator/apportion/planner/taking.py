@@ -102,7 +102,7 @@ class _Taking:
         if elsewhere:
             return True
         victims = [*self._borrowed_admissions(claim.borrowers, claim.flavor), *lower]
-        chosen = self._fewest(mine, surplus, victims)
+        chosen = self._fewest(claim, surplus, victims)
         if chosen is None:
             return False
         self._grant(claim, surplus, chosen)
@@ -129,23 +129,44 @@ class _Taking:
     def _displaces_senior(self, job: Job, mine: dict[JobKey, Grant]) -> bool:
         """Would a promise to the job shut out a waiting one of a higher class of its queue, which has room now?
 
-        That one would take the room back at once, and the two would change places for ever.
+        That one would take the room back at once, and the two would change places for ever. Not so of one that may not,
+        where a job of another queue waits that ran before: it may have been evicted for this one, and would come back.
         """
+        own, evicted = job.minimum_accelerators, self._returners(job)
         for senior in self._seniors:
             if senior.priority <= job.priority:
                 break
             if senior.queue_name != job.queue_name or senior.key in self.ledger.promised:
                 continue
             for flavor in self.ledger.choices(senior):
+                used = self._used(job, flavor) + own
                 theirs = {senior.key: Grant(flavor.name, senior.minimum)}
                 kind = ("senior", *self._kind(senior, flavor))
-                if kind in self._refused:
+                if kind in self._refused or (evicted and not self._may_replace(senior, flavor, used, own)):
                     continue
                 if not self.ledger.present.fits(theirs):
                     self._refused.add(kind)
                 elif not self.ledger.present.fits({**theirs, **mine}):
                     return True
         return False
+
+    def _in_their_place(self, claim: _Claim, gone: Iterable[JobKey]) -> bool:
+        jobs, current = self.ledger.jobs, self.ledger.current
+        own = (jobs[key] for key in gone if jobs[key].queue_name == claim.job.queue_name)
+        theirs = sum(current[one.key].replicas * one.per_replica for one in own)
+        return self._may_replace(claim.job, claim.flavor, self._used(claim.job, claim.flavor), theirs)
+
+    def _may_replace(self, job: Job, flavor: Flavor, used: int, gone: int) -> bool:
+        """Does the queue, which uses so much, borrow no more once the job has the place of `gone` accelerators of it?
+
+        For more nobody loses a minimum to its own queue. Who borrows is promised nothing once they are gone: others
+        might come instead, and the owner take it back from these, again and again.
+        """
+        queue = self.ledger.queues.get(job.queue_name or "")
+        return queue is None or used - gone + job.minimum_accelerators <= max(nominal(queue, flavor.name), used)
+
+    def _used(self, job: Job, flavor: Flavor) -> int:
+        return self.ledger.used[job.queue_name, flavor.name] if job.queue_name is not None else 0
 
     def _borrowers(self, job: Job, flavor: Flavor) -> list[Queue]:
         """Queues of the cohort that use more than their own while this job's queue has nominal quota left."""
@@ -183,6 +204,11 @@ class _Taking:
         if job.queue_name is not None and not self.ledger.within_nominal(job, job.queue_name, flavor):
             return False
         return job.priority > self._lowest_to_return.get(job.queue_name, job.priority)
+
+    def _returners(self, job: Job) -> bool:
+        """Does a job of another queue of the cohort wait that ran before?"""
+        cohort = self.ledger.members.get(self.ledger.cohort.get(job.queue_name or "", ""), ())
+        return any(other.name in self._lowest_to_return for other in cohort if other.name != job.queue_name)
 
     def _largest_wish(self, queue: str, flavor: Flavor) -> int:
         """Accelerators that the largest minimum asks for, of all in the queue who wait and were promised nothing."""
@@ -224,12 +250,15 @@ class _Taking:
         return sorted(standing, key=lambda job: (job.priority, -job.waiting_since, job.key))
 
     def _fewest(
-        self, mine: dict[JobKey, Grant], surplus: dict[JobKey, Grant], victims: Sequence[Job]
+        self, claim: _Claim, surplus: dict[JobKey, Grant], victims: Sequence[Job]
     ) -> dict[JobKey, Grant] | None:
         """The shortest run of victims that makes room, less those that turn out not to be needed."""
+        floors = self.ledger.floors
 
         def enough(gone: Iterable[JobKey]) -> bool:
-            return self.ledger.floors.fits({**surplus, **dict.fromkeys(gone, NOTHING), **mine})
+            return self._in_their_place(claim, gone) and floors.fits(
+                {**surplus, **dict.fromkeys(gone, NOTHING), **claim.mine}
+            )
 
         keys = [victim.key for victim in victims]
         if not keys or not enough(keys):
