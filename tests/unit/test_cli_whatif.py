@@ -423,7 +423,7 @@ def test_explain_stays_within_eight_lines_where_there_are_many_flavors(write: Ca
         (Interval(0.0, 0.0), "difference: none; all jobs together are worth the same"),
         (
             Interval(float("-inf"), float("inf")),
-            "difference: undetermined, because one of the two plans could not be made",
+            "difference: undetermined; one of the two plans could not be made, or not all moves were open to both",
         ),
     ],
     ids=str,

@@ -10,6 +10,7 @@ from apportion.model.plan import Decision, Grant, Outcome
 from apportion.model.policy import Aim, Objective, Policy
 from apportion.model.snapshot import Terms
 from apportion.planner import decide
+from apportion.planner.decide import wanted
 from apportion.planner.lending import Lending
 from builders import job, node, nodes, queue, quota, running, snapshot
 
@@ -94,3 +95,9 @@ def test_who_goes_to_another_flavor_with_all_its_replicas_lends_nothing(to: Gran
     found = lending.lenders({one.key: to, two.key: Grant("h100", 1)})
     assert found == ({("a", "h100")} if lends else set())
     assert lending.lenders({one.key: to, two.key: Grant()}) == set(), "nobody borrows"
+
+
+def test_who_was_made_to_keep_its_surplus_had_less_freedom_than_by_its_rights() -> None:
+    """So what-if proves nothing by the bound of such a plan beside another one's."""
+    world = snapshot(owner(), borrower(), on=nodes(2), queues=LAB)
+    assert [key.name for key in wanted(world, Policy()).narrowed] == ["owner"]

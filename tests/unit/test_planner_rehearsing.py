@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import inf
 
 import pytest
 
@@ -10,8 +11,9 @@ from apportion.model.plan import Allocation, Grant, Plan, Status
 from apportion.model.policy import Aim, Objective, Policy
 from apportion.model.snapshot import Snapshot
 from apportion.planner import decide
-from apportion.planner.decide import Solve
+from apportion.planner.decide import Solve, wanted
 from apportion.planner.rehearsing import carried_out, moves_in_vain
+from apportion.planner.whatif import Interval, difference
 from builders import A100, H100, job, node, nodes, running, snapshot
 
 TWOS, FOURS, EIGHT = (JobKey("team", name) for name in ("twos", "fours", "eight"))
@@ -192,3 +194,14 @@ def test_a_round_does_not_go_through_all_moves_that_are_of_no_use() -> None:
     decision = decide(world, Policy(), swapping(asked))
     assert not decision.resizes
     assert asked == [20, 18, 16, 0]
+
+
+def test_plans_that_were_not_free_to_make_the_same_moves_are_not_compared() -> None:
+    jobs = [running(job(f"j{at}", 1, 1, 8), {f"{name}-0": 1}, name) for at, name in enumerate(("h100", "a100"))]
+    world = snapshot(*jobs, on=(*nodes(1), *nodes(1, flavor="a100")))
+    free = wanted(world, Policy())
+    narrow = replace(free, narrowed=wanted(world, Policy(), swapping([])).narrowed)
+    assert narrow.narrowed == {one.key for one in jobs}
+    assert not free.narrowed
+    assert difference(Policy(), free, narrow) == Interval(-inf, inf)
+    assert difference(Policy(), narrow, narrow) == difference(Policy(), free, free) != Interval(-inf, inf)

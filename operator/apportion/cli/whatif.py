@@ -155,7 +155,7 @@ def difference_sentence(difference: Interval) -> str:
     """[LB' - UB, UB' - LB] in words."""
     low, high = difference.low, difference.high
     if not (math.isfinite(low) and math.isfinite(high)):
-        return "difference: undetermined, because one of the two plans could not be made"
+        return "difference: undetermined; one of the two plans could not be made, or not all moves were open to both"
     if not difference.comparable:
         return "difference: not comparable; the change also changes what jobs are measured by (number, weight, minimum)"
     if max(abs(low), abs(high)) <= ROUNDING:

@@ -8,7 +8,7 @@ from apportion.model.eligibility import current_grant
 from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import NOTHING, Allocation, Decision, Grant, Outcome, Plan, Resize, Status
 from apportion.model.policy import Aim, Defragmentation, Mode, Policy
-from apportion.model.snapshot import Snapshot, capped
+from apportion.model.snapshot import Snapshot, Terms, capped
 from apportion.optimizer import solve, would_grow
 from apportion.planner.accounting import capacity, queue_use
 from apportion.planner.churn import Changes, Churn, beyond, fixed, held_steady
@@ -41,7 +41,8 @@ Solve = Callable[[Snapshot, Policy], Plan]
 class Wanted:
     """What a round wants, before it is carried out. `snapshot` carries the round's terms, and all nodes that may be
     added; `solved` is what the plan was made for, without the claims that came to nothing. `first` are the targets
-    without nodes that may be added, if the plan uses them."""
+    without nodes that may be added, if the plan uses them. `narrowed`: jobs that the search gave less freedom than
+    their rights do; the plan's bound is that of the plans that are left."""
 
     snapshot: Snapshot
     solved: Snapshot
@@ -51,6 +52,7 @@ class Wanted:
     targets: Mapping[JobKey, Grant]
     churn: Churn
     first: Mapping[JobKey, Grant] | None = None
+    narrowed: frozenset[JobKey] = frozenset()
 
 
 def decide(snapshot: Snapshot, policy: Policy, rule: Solve = solve) -> Decision:
@@ -116,10 +118,10 @@ class Search:
         while lenders := lending.lenders(found.targets):
             terms = lending.keeping(lenders)
             if terms == lending.snapshot.terms:
-                return alone
+                return replace(alone, narrowed=frozenset(alone.targets))
             lending = replace(lending, snapshot=replace(lending.snapshot, terms=terms))
             found = self._feasible(lending.snapshot)
-        return found
+        return replace(found, narrowed=found.narrowed | _differing(settled.terms, lending.snapshot.terms))
 
     def _feasible(self, settled: Snapshot) -> Wanted:
         """Plan until no move waits for itself or is for nothing, and no budget is overdrawn.
@@ -127,7 +129,7 @@ class Search:
         Where one set of moves after the other is of no use, nobody moves in this round: on a full cluster there are
         very many such sets.
         """
-        useless = 0
+        useless, asked = 0, settled.terms
         while True:
             plan, solved = planned(settled, self.policy, self.rights, self.rule)
             targets = targets_of(settled, plan)
@@ -137,11 +139,16 @@ class Search:
             elif beyond_budget := beyond(self.churn, settled, Changes(self.before, targets)):
                 settled = keeping(settled, beyond_budget, self.rights.yields)
             else:
-                return Wanted(settled, solved, self.states, self.rights.taken, plan, targets, self.churn)
+                found = Wanted(settled, solved, self.states, self.rights.taken, plan, targets, self.churn)
+                return replace(found, narrowed=_differing(asked, settled.terms))
 
     @property
     def _running(self) -> list[JobKey]:
         return [key for key, grant in self.before.items() if grant.replicas]
+
+
+def _differing(before: Mapping[JobKey, Terms], after: Mapping[JobKey, Terms]) -> frozenset[JobKey]:
+    return frozenset(key for key, terms in after.items() if terms != before[key])
 
 
 def loosened(search: Search, settled: Snapshot, more: Mapping[str, int]) -> tuple[Search, Wanted]:

@@ -80,8 +80,12 @@ def what_if(snapshot: Snapshot, policy: Policy, changes: Iterable[Change], rule:
 
 
 def difference(policy: Policy, old: Wanted, new: Wanted) -> Interval:
-    """Both values with the admission worth of jobs that must run: who must run may differ between the two."""
-    if Status.KEPT in (old.plan.status, new.plan.status):
+    """Both values with the admission worth of jobs that must run: who must run may differ between the two.
+
+    Nothing is proved where one of the bounds is of fewer plans: by some of those that the search left out, for which
+    nobody could be moved in turn, the other decision may be as much better.
+    """
+    if Status.KEPT in (old.plan.status, new.plan.status) or old.narrowed != new.narrowed:
         return Interval(-math.inf, math.inf)
     before, after = (Pricing(found.solved, policy, found.plan) for found in (old, new))
     (low, high), (new_low, new_high) = _value(before, old), _value(after, new)
