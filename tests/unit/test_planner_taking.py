@@ -486,7 +486,7 @@ def test_a_promise_that_is_taken_off_again_stands_in_nobodys_way(costless: bool)
     world = snapshot(owner, rival, on=nodes(1), queues=whole)
     ledger = Ledger(world, {one.key: Terms() for one in world.jobs})
     made = make_room(ledger, costless)
-    assert (made.takers, made.costless) == (frozenset(), {owner.key: "h100"})
+    assert (made.takers, made.costless) == (frozenset(), {owner.key})
     assert ledger.terms[owner.key].keeps == (8 if costless else 0)
     assert ledger.used["mine", "h100"] == (8 if costless else 0)
     assert ledger.floors.fits({rival.key: Grant("h100", 8)}) == (not costless)
@@ -502,3 +502,19 @@ def test_a_plan_is_disputed_where_somebody_who_waits_would_take_back_what_it_giv
     targets = {one.key: Grant("h100", one.minimum) if one.key.name == given else NOTHING for one in jobs}
     settled = replace(found.snapshot, terms={one.key: Terms() for one in jobs})
     assert disputed(settled, before, replace(found, targets=targets)) == (given == "borrower" and owner == 8)
+
+
+def test_who_takes_nothing_as_it_has_room_elsewhere_is_promised_that() -> None:
+    """Else a borrower of more worth had it, and the owner took back what is borrowed in the next round."""
+    both = (quota(8), quota(8, "a100"))
+    queues = (
+        queue("mine", *both, cohort="lab"),
+        queue("yours", quota(0), quota(0, "a100"), cohort="lab", weight=100.0),
+    )
+    on_a100 = running(job("on-a100", 8, 8, queue_name="yours", flavors=ONLY_A100), {"a100-0": 8}, "a100")
+    rivals = (job(f"rival-{at}", 4, 4, queue_name="yours", flavors=(FlavorChoice("h100"),)) for at in range(2))
+    owner = job("owner", 8, 8, queue_name="mine")
+    world = snapshot(on_a100, owner, *rivals, on=TWO_FLAVORS, queues=queues, flavors=EVEN)
+    decision = decide(world, Policy())
+    assert target(decision, "on-a100") == Grant("a100", 8)
+    assert target(decision, "owner") == Grant("h100", 8)

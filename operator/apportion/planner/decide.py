@@ -139,8 +139,10 @@ class Search:
             elif beyond_budget := beyond(self.churn, settled, Changes(self.before, targets)):
                 settled = keeping(settled, beyond_budget, self.rights.yields)
             else:
-                found = Wanted(settled, solved, self.states, self.rights.taken, plan, targets, self.churn)
-                return replace(found, narrowed=_differing(asked, settled.terms))
+                narrowed = _differing(asked, settled.terms)
+                return Wanted(
+                    settled, solved, self.states, self.rights.taken, plan, targets, self.churn, narrowed=narrowed
+                )
 
     @property
     def _running(self) -> list[JobKey]:

@@ -1,6 +1,6 @@
 """Whether a plan keeps somebody waiting for the sake of promises that cost nobody anything."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from apportion.model.eligibility import accepts, request_on, room
 from apportion.model.jobs import Job, JobKey
@@ -8,10 +8,10 @@ from apportion.model.plan import Grant
 from apportion.model.snapshot import Snapshot
 
 
-def keeps_waiting(snapshot: Snapshot, targets: Mapping[JobKey, Grant], costless: Mapping[JobKey, str]) -> bool:
+def keeps_waiting(snapshot: Snapshot, targets: Mapping[JobKey, Grant], costless: Set[JobKey]) -> bool:
     """Might a job that gets nothing have a place if those in `costless` were not tied to a flavor?
 
-    costless: jobs with the flavor on which their minimum was promised. By sums: that is quick, and yes may be in vain.
+    By sums: that is quick, and yes may be in vain.
     """
     if not costless:
         return False

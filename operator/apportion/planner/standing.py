@@ -59,7 +59,9 @@ def standing(snapshot: Snapshot, policy: Policy) -> tuple[dict[JobKey, State], d
         queue = stand_in(asked, queues)
         stays = policy.mode is not Mode.ENFORCE or asked.held or isinstance(queue, Block)
         job = outgrown(adopted(patient(asked, snapshot.flavors), snapshot))
-        state = replace(assess(job, snapshot.now, in_grace(snapshot, asked), stays), steps=asked.steps)
+        state = assess(job, snapshot.now, in_grace(snapshot, asked), stays)
+        if job.steps != asked.steps:
+            state = replace(state, steps=asked.steps)
         if isinstance(queue, Block):
             state = without_queue(state, queue)
         else:

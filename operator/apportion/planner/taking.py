@@ -1,6 +1,6 @@
 """Room for those who wait: whose surplus, and then whose minimum, goes for whom (behaviour.md, who may take)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from apportion.model.eligibility import accepts, speed
@@ -15,10 +15,10 @@ from apportion.planner.queueing import nominal
 @dataclass(frozen=True)
 class Made:
     """`takers`: waiting jobs for which others must give something. `costless`: those whose promise costs nobody
-    anything, with the flavor where there is room for it."""
+    anything."""
 
     takers: frozenset[JobKey]
-    costless: Mapping[JobKey, str]
+    costless: frozenset[JobKey]
 
 
 def make_room(ledger: Ledger, costless: bool = True) -> Made:
@@ -31,7 +31,7 @@ def make_room(ledger: Ledger, costless: bool = True) -> Made:
     taking.all()
     if not costless:
         taking.withdraw()
-    return Made(frozenset(taking.takers), {claim.job.key: claim.flavor.name for claim in taking.costless})
+    return Made(frozenset(taking.takers), frozenset(claim.job.key for claim in taking.costless))
 
 
 @dataclass(frozen=True)
@@ -89,18 +89,20 @@ class _Taking:
                 self._admit(claim)
                 self.costless.append(claim)
             return True
+        fits = floors.fits(mine)
+        if fits and not claim.borrowers:
+            return True
         elsewhere = self._elsewhere(claim)
         if any(speed(claim.job, flavor) >= speed(claim.job, claim.flavor) for flavor in elsewhere):
-            return True
-        if floors.fits(mine):
-            if claim.borrowers:
-                self._grant(claim, surplus, {})
+            return False
+        if fits:
+            self._grant(claim, surplus, {})
             return True
         if surplus and floors.fits({**mine, **surplus}):
             self._grant(claim, surplus, {})
             return True
         if elsewhere:
-            return True
+            return False
         victims = [*self._borrowed_admissions(claim.borrowers, claim.flavor), *lower]
         chosen = self._fewest(claim, surplus, victims)
         if chosen is None:
@@ -124,7 +126,8 @@ class _Taking:
         """Jobs that ask for the same get the same answer, until something was taken or promised."""
         requests = tuple(sorted(job.requests.items()))
         terms = self.ledger.terms[job.key]
-        return (flavor.name, job.queue_name, job.priority, job.minimum, job.per_replica, job.nodes, requests, terms)
+        asks = (job.minimum, job.per_replica, job.nodes, job.flavors, requests)
+        return (flavor.name, job.queue_name, job.priority, asks, terms)
 
     def _displaces_senior(self, job: Job, mine: dict[JobKey, Grant]) -> bool:
         """Would a promise to the job shut out a waiting one of a higher class of its queue, which has room now?
@@ -183,6 +186,7 @@ class _Taking:
 
     def _rivals(self, job: Job, flavor: Flavor) -> bool:
         """Does a waiting job of another queue want to borrow what this one may have of its own queue's nominal quota?
+
         Without this an eviction would be for nothing: the evicted borrower and the owner would wait as equals.
         """
         mine = job.queue_name or ""

@@ -21,7 +21,7 @@ class Rights:
     `standing` are the ceilings that always hold (`wider`: where nodes are added), `claims` those that make room for
     `growing`: running jobs for which others are held back, with the replicas that they have. `taken` says for each job
     that may lose its minimum who takes it, in words. `yields` has a surplus that a higher class asks for: no churn
-    budget keeps it. `costless` are waiting jobs whose promise costs nobody anything, with the flavor it is on.
+    budget keeps it. `costless` are waiting jobs whose promise costs nobody anything.
     """
 
     terms: Mapping[JobKey, Terms]
@@ -31,7 +31,7 @@ class Rights:
     taken: Mapping[JobKey, str] = field(default_factory=dict)
     growing: Mapping[JobKey, int] = field(default_factory=dict)
     yields: frozenset[JobKey] = frozenset()
-    costless: Mapping[JobKey, str] = field(default_factory=dict)
+    costless: frozenset[JobKey] = frozenset()
 
 
 def protected(job: Job, terms: Terms, now: float) -> Terms:
