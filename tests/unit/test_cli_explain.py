@@ -15,7 +15,8 @@ from apportion.model.plan import Status
 from apportion.model.policy import Policy
 from apportion.model.snapshot import Snapshot
 from apportion.planner import worth
-from apportion.planner.decide import Wanted, concluded, wanted
+from apportion.planner.decide import concluded, wanted
+from apportion.planner.searching import Wanted
 from builders import job, nodes, snapshot
 from unit.terminal import Terminal
 

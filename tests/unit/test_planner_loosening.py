@@ -9,8 +9,9 @@ from apportion.model.plan import NOTHING, Decision, Grant
 from apportion.model.policy import Policy
 from apportion.model.snapshot import Terms
 from apportion.planner import decide
-from apportion.planner.decide import disputed, wanted
+from apportion.planner.decide import wanted
 from apportion.planner.ledger import Ledger
+from apportion.planner.searching import disputed
 from apportion.planner.taking import make_room
 from builders import A100, H100, NOW, job, nodes, queue, quota, running, snapshot
 

@@ -11,8 +11,9 @@ from apportion.model.plan import Allocation, Grant, Plan, Status
 from apportion.model.policy import Aim, Objective, Policy
 from apportion.model.snapshot import Snapshot
 from apportion.planner import decide
-from apportion.planner.decide import Solve, wanted
+from apportion.planner.decide import wanted
 from apportion.planner.rehearsing import carried_out, moves_in_vain
+from apportion.planner.searching import Solve
 from apportion.planner.whatif import Interval, difference
 from builders import A100, H100, job, node, nodes, running, snapshot
 

@@ -10,9 +10,10 @@ from apportion.cli.whatif import shown
 from apportion.model.jobs import Job, JobKey
 from apportion.model.plan import Decision, Outcome
 from apportion.optimizer import RowUse, Step
-from apportion.planner.decide import Wanted, concluded, wanted
+from apportion.planner.decide import concluded, wanted
 from apportion.planner.elsewhere import elsewhere
 from apportion.planner.explain import UNSERVED
+from apportion.planner.searching import Wanted
 from apportion.planner.worth import GoOn, Search, next_step, one_change
 
 PREFIXES = ("tj", "trainingjob", "trainingjobs", "trainingjobs.apportion.dev")

@@ -17,7 +17,7 @@ from apportion.model.policy import Policy
 from apportion.model.rounds import PROGRAM
 from apportion.model.snapshot import Snapshot
 from apportion.optimizer import solve
-from apportion.planner.decide import Solve
+from apportion.planner.searching import Solve
 
 RULES: Mapping[str, Solve] = {PROGRAM: solve, **BASELINES}
 PLAYED: Mapping[str, Solve] = {PROGRAM: solve, **UNCERTIFIED}

@@ -24,7 +24,8 @@ from apportion.model.plan import Decision, Outcome
 from apportion.model.rounds import PROGRAM, Comparison, Round
 from apportion.optimizer import solve
 from apportion.planner import decide
-from apportion.planner.decide import Solve, wanted
+from apportion.planner.decide import wanted
+from apportion.planner.searching import Solve
 from apportion.planner.shadow import compared
 
 ROUNDS = ("TIME", "ROUND", "BY", "MODE", "JOBS", "CHANGED", "VALUE", "GAP", "METHOD")

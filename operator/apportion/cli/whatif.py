@@ -15,7 +15,7 @@ from apportion.cli.source import Read, fail, submitted
 from apportion.model.caps import Kind
 from apportion.model.plan import Decision, Grant
 from apportion.planner.changes import CannotChange, Change, SubmittedJob, applied
-from apportion.planner.decide import Solve
+from apportion.planner.searching import Solve
 from apportion.planner.whatif import ROUNDING, Comparison, Interval, WhatIf, what_if
 
 

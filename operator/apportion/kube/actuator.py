@@ -154,12 +154,12 @@ class Actuator:
             if change.rests:
                 return None
             return self._repinned(deployment, job, facts, change)
-        has, decision = deployment.workload.replicas, deployment.workload.decision
+        has = deployment.workload.replicas
         if has == job.admission.replicas:
             # What was granted anew is fenced at once: a patch for what was granted before may be under way.
             return None if change.rests and not change.is_new else self._fenced(deployment, change)
         # Room that others wait for is given back at once, and what somebody else changed is put back.
-        if change.rests and has < job.admission.replicas and decision != str(job.admission.round):
+        if change.rests and has < job.admission.replicas and deployment.workload.never_told(job.admission):
             return None
         return self._sized(deployment, job.admission.replicas, change, render.decision_of(job))
 
@@ -188,8 +188,7 @@ class Actuator:
         """It has its size; but a grant in between was decided and never carried out. The patch for that may still be
         under way from a leader that was stopped, and would pass its tests: so the decision is written alone."""
         newest = change.outcome.memory.admission or change.job.admission
-        carried = deployment.workload.decision
-        if newest is None or carried is None or carried == str(newest.round):
+        if newest is None or deployment.workload.decision is None or not deployment.workload.never_told(newest):
             return None
         patch = render.resize(deployment, deployment.workload.replicas, {DECISION: str(newest.round)})
         return lambda: self._patch(deployment, patch)
@@ -254,10 +253,7 @@ class _Change:
     @property
     def rests(self) -> bool:
         """Its Deployment was refused a while ago: asked again when the back-off of its flavor is over."""
-        resting = {entry.flavor for entry in self.outcome.memory.backoff if entry.until > self.now}
-        degraded = next((c for c in self.outcome.memory.conditions if c.type == "Degraded"), None)
-        refused = degraded is not None and degraded.status and degraded.reason == "WorkloadRefused"
-        return refused and self.outcome.granted.flavor in resting
+        return self.outcome.memory.refused(self.outcome.granted.flavor, self.now) is not None
 
     @property
     def is_new(self) -> bool:

@@ -39,7 +39,7 @@ def landscape(
             continue
         there = held[pod.holds]
         there.claimed |= pod.claims
-        there.names.update(name for name in NEURON_NAMES if pod.pod.requests.get(name, 0) > 0)
+        there.names |= {name for name in pod.pod.requests.keys() & NEURON_NAMES if pod.pod.requests[name] > 0}
         if foreign:
             there.foreign = plus(there.foreign, pod.pod.requests)
     found, flavors, warnings = [], {}, []

@@ -116,6 +116,10 @@ class Workload:
     refusal: str = ""
     recreate: bool = False
 
+    def never_told(self, admission: Admission) -> bool:
+        """Was this grant decided and not written to it yet?"""
+        return self.decision != str(admission.round)
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -264,6 +268,13 @@ class Memory:
     message: str = ""
     record: Record = NO_RECORD
     throughput: tuple[float, float] | None = None
+
+    def refused(self, flavor: str, now: float) -> Condition | None:
+        """What the API server answered when it refused the Deployment on `flavor`, while that is not tried again."""
+        said = next((c for c in self.conditions if c.type == "Degraded" and c.status), None)
+        if said is None or said.reason != "WorkloadRefused":
+            return None
+        return said if any(entry.flavor == flavor and now < entry.until for entry in self.backoff) else None
 
 
 @lru_cache(maxsize=1024)

@@ -7,8 +7,8 @@ from apportion.model.flavors import Flavor
 from apportion.model.jobs import Job
 from apportion.model.resources import Amounts
 from apportion.model.snapshot import Snapshot
-from apportion.planner.decide import Wanted
 from apportion.planner.explain import free_after
+from apportion.planner.searching import Wanted
 
 
 def elsewhere(found: Wanted, job: Job) -> list[str]:

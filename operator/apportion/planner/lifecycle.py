@@ -7,7 +7,7 @@ grant that did not place is given back first) and what must be said.
 from dataclasses import dataclass, replace
 
 from apportion.model.eligibility import waiting_for_nodes
-from apportion.model.jobs import Admission, Backoff, Block, Job, Pod
+from apportion.model.jobs import Admission, Backoff, Block, Job, Pod, Workload
 from apportion.model.snapshot import Terms
 
 STABLE_READY_SECONDS = 30.0
@@ -146,10 +146,11 @@ def refusals(state: State, now: float) -> State:
         # It keeps its grant, but its next write is as long in coming as that of any other job.
         memory = replace(job.memory, backoff=backed_off(job, admission.flavor, now))
         return replace(state, job=replace(job, memory=memory), degraded=why)
-    resting = refused_before(job, now)
+    said = job.memory.refused(admission.flavor, now)
+    resting = Block(said.reason, said.message) if said is not None else None
     if resting is not None and state.stays:
         return replace(state, degraded=resting)
-    if resting is not None and state.degraded is None and never_carried_out(job):
+    if resting is not None and state.degraded is None and lacks_what_was_never_written(job.workload, admission):
         # It was to stay as it was, and is not any more: as if it were refused now.
         return give_back(state, alive, resting, now)
     if job.workload is None or not job.workload.refusal or existing >= admission.replicas:
@@ -157,21 +158,8 @@ def refusals(state: State, now: float) -> State:
     return give_back(state, existing, Block("PodsRefused", job.workload.refusal), now)
 
 
-def refused_before(job: Job, now: float) -> Block | None:
-    """What the API server answered when it refused the Deployment, while that is not tried again."""
-    said = next((c for c in job.memory.conditions if c.type == "Degraded" and c.status), None)
-    if said is None or said.reason != "WorkloadRefused" or job.admission is None:
-        return None
-    rests = any(entry.flavor == job.admission.flavor and now < entry.until for entry in job.memory.backoff)
-    return Block(said.reason, said.message) if rests else None
-
-
-def never_carried_out(job: Job) -> bool:
-    """Does the Deployment lack replicas of the grant because that was never written to it?"""
-    workload, admission = job.workload, job.admission
-    if workload is None or admission is None:
-        return admission is not None
-    return workload.replicas < admission.replicas and workload.decision != str(admission.round)
+def lacks_what_was_never_written(workload: Workload | None, admission: Admission) -> bool:
+    return workload is None or (workload.replicas < admission.replicas and workload.never_told(admission))
 
 
 def give_back(state: State, alive: int, why: Block, now: float) -> State:
@@ -285,7 +273,7 @@ def reverted(state: State, now: float) -> State:
 def what_changed(job: Job) -> str | None:
     """In words, what somebody else wrote over our last patch of this grant; None: nothing."""
     workload, admission = job.workload, job.admission
-    if workload is None or admission is None or workload.decision != str(admission.round):
+    if workload is None or admission is None or workload.never_told(admission):
         return None
     if workload.granted is not None and workload.replicas != workload.granted:
         return f"replicas of Deployment {workload.name} were changed from {workload.granted} to {workload.replicas}"

@@ -10,7 +10,8 @@ from apportion.model.policy import Policy
 from apportion.model.rounds import Comparison, Difference, ShadowResult
 from apportion.model.snapshot import Snapshot
 from apportion.optimizer import Pricing
-from apportion.planner.decide import Wanted, decide, wanted
+from apportion.planner.decide import decide, wanted
+from apportion.planner.searching import Wanted
 
 
 def shadowed(snapshot: Snapshot, policy: Policy) -> tuple[ShadowResult, ...]:

@@ -11,8 +11,9 @@ from apportion.model.policy import Policy
 from apportion.model.snapshot import Snapshot
 from apportion.optimizer import Pricing, solve
 from apportion.planner.changes import Change, applied
-from apportion.planner.decide import Solve, Wanted, concluded, wanted
+from apportion.planner.decide import concluded, wanted
 from apportion.planner.rates import rate_on
+from apportion.planner.searching import Solve, Wanted
 
 ROUNDING = 1e-9
 

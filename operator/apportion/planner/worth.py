@@ -14,7 +14,8 @@ from apportion.model.resources import times_fitting
 from apportion.model.snapshot import Snapshot
 from apportion.optimizer import Pricing, Step
 from apportion.planner.changes import AddedNodes, CannotChange, Change, JobChange, QuotaChange, applied
-from apportion.planner.decide import Wanted, wanted
+from apportion.planner.decide import wanted
+from apportion.planner.searching import Wanted
 from apportion.planner.whatif import ROUNDING, Interval, difference, rate
 
 MOST_TRIES = 16

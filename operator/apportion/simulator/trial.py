@@ -9,7 +9,7 @@ from typing import NamedTuple
 from apportion.model.policy import Mode, Policy
 from apportion.model.snapshot import Snapshot
 from apportion.optimizer import solve
-from apportion.planner.decide import Solve
+from apportion.planner.searching import Solve
 from apportion.simulator.arrivals import Arrival
 from apportion.simulator.generator import Mix, generated, ground_of
 from apportion.simulator.history import Bins
