@@ -170,7 +170,8 @@ def test_nobody_is_moved_for_an_admission_that_does_not_come_of_it(aim: Aim) -> 
 
 
 def swapping(asked: list[int]) -> Solve:
-    """A rule that would have two jobs change places, neither of which can go first, as long as it finds two."""
+    """A rule that would have two jobs change places, neither of which can go first, as long as it finds two; and a job
+    `goes` leave for the flavor l40, if it may."""
 
     def rule(snapshot: Snapshot, policy: Policy) -> Plan:
         has = {one.key: Grant(one.memory.admission.flavor, 1) for one in snapshot.jobs if one.memory.admission}
@@ -180,21 +181,44 @@ def swapping(asked: list[int]) -> Solve:
         if all(pairs):
             one, other = (keys[0] for keys in pairs)
             has[one], has[other] = has[other], has[one]
+        has.update({key: Grant("l40", 1) for key in free if key.name == "goes"})
         allocations = tuple(Allocation(key, grant.flavor, grant.replicas) for key, grant in has.items())
         return Plan(allocations, 0.0, 0.0, Status.FEASIBLE, "swaps")
 
     return rule
 
 
-def test_a_round_does_not_go_through_all_moves_that_are_of_no_use() -> None:
+def test_where_moves_wait_for_each_other_only_those_are_made_that_do_not() -> None:
     """There are ten pairs to swap, and each would cost a plan."""
     flavors = ["h100"] * 10 + ["a100"] * 10
     jobs = [running(job(f"j{at}", 1, 1, 8), {f"{name}-{at % 10}": 1}, name) for at, name in enumerate(flavors)]
-    world = snapshot(*jobs, on=(*nodes(10), *nodes(10, flavor="a100")))
+    goes = running(job("goes", 1, 1, 8), {"l4-0": 1}, "l4")
+    on = [node(f"{name}-0", flavor=name) for name in ("l4", "l40")]
+    more = tuple(replace(A100, name=name) for name in ("l4", "l40"))
+    world = snapshot(*jobs, goes, on=(*nodes(10), *nodes(10, flavor="a100"), *on), flavors=(A100, H100, *more))
     asked: list[int] = []
     decision = decide(world, Policy(), swapping(asked))
-    assert not decision.resizes
-    assert asked == [20, 18, 16, 0]
+    assert [resize.key.name for resize in decision.resizes] == ["goes"]
+    assert asked == [21, 1]
+
+
+def test_a_round_does_not_go_through_all_moves_that_are_in_vain() -> None:
+    """Ten jobs could leave for the flavor where the 8 has no node, one in each plan."""
+    asked: list[int] = []
+
+    def rule(snapshot: Snapshot, policy: Policy) -> Plan:
+        has = {one.key: Grant(one.memory.admission.flavor, 1) for one in snapshot.jobs if one.memory.admission}
+        free = [key for key in has if snapshot.terms[key].moves]
+        asked.append(len(free))
+        has.update({key: Grant("a100", 1) for key in (*free[:1], EIGHT)})
+        allocations = tuple(Allocation(key, grant.flavor, grant.replicas) for key, grant in has.items())
+        return Plan(allocations, 0.0, 0.0, Status.FEASIBLE, "leaves")
+
+    jobs = [running(job(f"j{at}", 1, 1), {"h100-0": 1}) for at in range(10)]
+    on = (node("h100-0", 10), node("a100-0", 7, flavor="a100"))
+    world = snapshot(*jobs, job("eight", 1, 1, 8), on=on, flavors=PRICED)
+    assert not [one for one in decide(world, Policy(), rule).resizes if one.kind == "Move"]
+    assert asked == [10, 9, 8, 0]
 
 
 def test_plans_that_were_not_free_to_make_the_same_moves_are_not_compared() -> None:

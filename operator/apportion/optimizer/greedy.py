@@ -1,7 +1,8 @@
 """Choices without a solver: by marginal value per accelerator, whole gangs, never against a row."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from heapq import heappop, heappush
+from types import MappingProxyType
 
 import numpy as np
 
@@ -40,16 +41,23 @@ class Ledger:
 
     def take(self, column: int, given_back: int = NOTHING) -> bool:
         """Gives a member the column instead of the other; False, and nothing changed, where a row forbids it."""
-        self.move(column, given_back)
-        if self._holds(column):
+        left, taken = self._left, self._of[column]
+        self._add(given_back)
+        # On a full cluster nearly every one is refused, by its first rows.
+        for row, entry in taken:
+            if left[row] < entry:
+                self._subtract(given_back)
+                return False
+        self._subtract(column)
+        if not self._cohorts or self._holds(column):
             return True
         self.move(given_back, column)
         return False
 
     def move(self, column: int, given_back: int) -> None:
         """A `take` that asks no row."""
-        self._put(given_back, 1.0)
-        self._put(column, -1.0)
+        self._add(given_back)
+        self._subtract(column)
 
     def give_back(self, column: int, before: int = NOTHING) -> None:
         """Undoes a `take`."""
@@ -82,10 +90,15 @@ class Ledger:
                 found.setdefault(row, []).append(at)
         return found
 
-    def _put(self, column: int, sign: float) -> None:
+    def _add(self, column: int) -> None:
         left = self._left
         for row, entry in self._of[column]:
-            left[row] += sign * entry
+            left[row] += entry
+
+    def _subtract(self, column: int) -> None:
+        left = self._left
+        for row, entry in self._of[column]:
+            left[row] -= entry
 
     def _holds(self, column: int) -> bool:
         left = self._left
@@ -247,15 +260,28 @@ def _shrinks(problem: Problem, x: Floats) -> list[tuple[int, int]]:
     return [(larger, smaller) for _, larger, smaller in sorted(found)]
 
 
-def admitted(problem: Problem, x: Floats, order: Iterable[int], choices: dict[int, list[int]]) -> tuple[Floats, bool]:
-    """x with the groups' waiting members at the first of their choices that fits; whether all of them got one."""
+def admitted(
+    problem: Problem,
+    x: Floats,
+    order: Iterable[int],
+    choices: Mapping[int, Sequence[int]],
+    planned: Mapping[int, Sequence[int]] = MappingProxyType({}),
+) -> tuple[Floats, bool]:
+    """x with the groups' waiting members at the first of their choices that fits; whether all of them got one.
+
+    planned: by group, what its members try before that, each of them one.
+    """
     x = x.copy()
     ledger, complete = Ledger(problem, x), True
     columns = problem.options.columns
     given = np.bincount(columns.group, x, minlength=len(problem.size))
     for group in order:
         left = int(problem.size[group] - given[group])
-        for column in choices.get(group, []):
+        for column in planned.get(group, ()):
+            if left and problem.offered[column] and ledger.take(column):
+                x[column] += 1
+                left -= 1
+        for column in choices.get(group, ()):
             while left and ledger.take(column):
                 x[column] += 1
                 left -= 1

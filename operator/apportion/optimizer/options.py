@@ -95,6 +95,7 @@ class Options:
 
     stays: the pods that stay with an option, and of which group. By node of the cells and resource: `room` for all
     these jobs, and what of it is `free` if they keep what they have. allowed: the columns that may be used at all.
+    planned: by group the columns of its members in the plan that these are counted from, if there is one.
     """
 
     groups: tuple[Group, ...]
@@ -105,6 +106,7 @@ class Options:
     free: Ints
     allowed: Bools
     warnings: tuple[str, ...] = ()
+    planned: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
 
 def options(snapshot: Snapshot, policy: Policy, ground: Ground, room: Ints, jobs: Sequence[Job]) -> Options:
@@ -153,7 +155,7 @@ def stood(found: Options, ground: Ground, columns: Mapping[JobKey, int]) -> Opti
     allowed: those with which exactly these pods stay; for them rows of capacity are exact.
     """
     stay, free = found.columns.stay, found.room.copy()
-    groups, allowed = [], np.zeros(len(stay), dtype=np.bool_)
+    groups, allowed, planned = [], np.zeros(len(stay), dtype=np.bool_), {}
     for at, group in enumerate(found.groups):
         mine = np.arange(found.columns.start[at], found.columns.start[at + 1])
         whole, staying = None, 0
@@ -168,7 +170,8 @@ def stood(found: Options, ground: Ground, columns: Mapping[JobKey, int]) -> Opti
         if group.whole is not None:
             group = replace(group, whole=whole or ground.nothing, staying=staying)
         groups.append(group)
-    return replace(found, groups=tuple(groups), free=free, allowed=allowed)
+        planned[at] = tuple(columns[job.key] for job in group.members if columns[job.key] >= 0)
+    return replace(found, groups=tuple(groups), free=free, allowed=allowed, planned=planned)
 
 
 @dataclass

@@ -77,25 +77,25 @@ class Rows:
         )  # fmt: skip
 
 
-class ByColumn:
-    """The entries (row, entry) of a column, as plain lists: a step by which something grows touches a handful."""
+class ByColumn(dict[int, list[tuple[int, float]]]):
+    """The entries (row, entry) of a column, as plain lists: a step by which something grows touches a handful.
+
+    Empty for a column that no row holds, and for those below 0. It fills itself: nothing is asked more often.
+    """
 
     def __init__(self, rows: Rows) -> None:
+        super().__init__()
         order = np.argsort(rows.column, kind="stable")
         self._row, self._entry = rows.row[order], rows.entry[order]
         self._start = np.searchsorted(rows.column[order], np.arange(int(rows.column.max(initial=-1)) + 2)).tolist()
-        self._known: dict[int, list[tuple[int, float]]] = {}
 
-    def __getitem__(self, column: int) -> list[tuple[int, float]]:
-        """Empty for a column that no row holds, and for those below 0."""
-        known = self._known.get(column)
-        if known is None:
-            known = []
-            if 0 <= column < len(self._start) - 1:
-                here = slice(self._start[column], self._start[column + 1])
-                known = list(zip(self._row[here].tolist(), self._entry[here].tolist(), strict=True))
-            self._known[column] = known
-        return known
+    def __missing__(self, column: int) -> list[tuple[int, float]]:
+        found: list[tuple[int, float]] = []
+        if 0 <= column < len(self._start) - 1:
+            here = slice(self._start[column], self._start[column + 1])
+            found = list(zip(self._row[here].tolist(), self._entry[here].tolist(), strict=True))
+        self[column] = found
+        return found
 
 
 class Draft:

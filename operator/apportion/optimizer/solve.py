@@ -185,7 +185,8 @@ class Round:
         if (kept, rough) not in self._counted:
             found = stood(self.found, self.ground, attempt.assignment.columns)
             if rough:
-                found = replace(found, allowed=self.found.allowed)
+                # Who finds out who stays where is to look at more than what was planned.
+                found = replace(found, allowed=self.found.allowed, planned={})
             rows = limits(self.snapshot, found, self.ground.cells)
             effort = Effort(self.gap, attempt.prices, rough)
             self._counted[kept, rough] = self.attempted(found, rows, effort)

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from apportion.optimizer.greedy import admitted
-from apportion.optimizer.options import Floats, Group, Options, seniority
+from apportion.optimizer.options import Bools, Floats, Group, Options, seniority
 from apportion.optimizer.problem import Problem
 from apportion.optimizer.rows import Draft, Rows
 from apportion.optimizer.sharing import Target, shared
@@ -66,6 +66,7 @@ class _Stages:
         self.x: Floats = np.zeros(len(options.columns))
         self._options, self._solvers, self._target = options, solvers, target
         self._choices = self._smallest()
+        self._planned = {at: [self._least_like(column) for column in found] for at, found in options.planned.items()}
         self._seen: set[int] = set()
 
     def promises(self) -> None:
@@ -80,7 +81,7 @@ class _Stages:
         stay = self._options.columns.stay
         must.sort(key=lambda at: not any(stay[column] >= 0 for column in self._choices.get(at, ())))
         self._seen.update(must)
-        self.x, complete = admitted(self.problem, self.x, must, self._choices)
+        self.x, complete = admitted(self.problem, self.x, must, self._choices, self._planned)
         if complete:
             self._settle(must)
             return
@@ -95,14 +96,21 @@ class _Stages:
         self.x, _ = admitted(self.problem, np.zeros(len(columns)), ranked, everything)
         for turn in sorted(set(turns[must].tolist())):
             mine = promised & (turns[columns.group] == turn)
-            found = self._solvers.solve(
-                self.problem, np.flatnonzero(promised), np.where(mine, worth, 0.0), gap=self._target.gap
-            )
-            if found is not None and worth[mine] @ found.x[mine] >= worth[mine] @ self.x[mine] - ROUNDING:
-                self.x = found.x
+            if worth[mine] @ self.x[mine] < self._most(worth, mine) - ROUNDING:
+                found = self._solvers.solve(
+                    self.problem, np.flatnonzero(promised), np.where(mine, worth, 0.0), gap=self._target.gap
+                )
+                if found is not None and worth[mine] @ found.x[mine] >= worth[mine] @ self.x[mine] - ROUNDING:
+                    self.x = found.x
             here = np.flatnonzero(np.isin(columns.group, must) & (turns[columns.group] == turn))
             self._hold(f"promises/{turn}", here, worth[here])
         self._keep_what_is_left(must)
+
+    def _most(self, worth: Floats, mine: Bools) -> float:
+        """If everybody with a column of `mine` had the best of them."""
+        best = np.zeros(len(self.problem.size))
+        np.maximum.at(best, self._options.columns.group[mine], worth[mine])
+        return float(best @ self.problem.size)
 
     def _keep_what_is_left(self, must: list[int]) -> None:
         """Those who lost nothing may lose nothing later; the others may be given what remains."""
@@ -180,6 +188,17 @@ class _Stages:
         columns = self._options.columns
         least = min(int(columns.replicas[column]) for column in self._choices[at])
         return least * max(1, self._options.groups[at].like.per_replica)
+
+    def _least_like(self, column: int) -> int:
+        """The smallest offered option of its flavor with the same pods staying: where all those of a plan keep to the
+        rows together, so do these."""
+        columns, offered = self._options.columns, self.problem.offered
+        first, least = int(columns.start[columns.group[column]]), column
+        for at in range(column - 1, first - 1, -1):
+            if columns.flavor[at] != columns.flavor[column] or columns.stay[at] != columns.stay[column]:
+                break
+            least = at if offered[at] else least
+        return least
 
     def _smallest(self) -> dict[int, list[int]]:
         """By group: the smallest offered option of each flavor, that of the current flavor first, then the fastest."""

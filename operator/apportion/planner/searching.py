@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from apportion.model.eligibility import current_grant
 from apportion.model.jobs import JobKey
-from apportion.model.plan import NOTHING, Allocation, Grant, Plan, Status
+from apportion.model.plan import NOTHING, Allocation, Grant, Plan, Resize, Status
 from apportion.model.policy import Policy
 from apportion.model.snapshot import Snapshot, Terms
 from apportion.optimizer import solve, would_grow
@@ -86,7 +86,7 @@ class Search:
         while True:
             plan, solved = planned(settled, self.policy, self.rights, self.rule)
             targets = targets_of(settled, plan)
-            if stays := blocked_moves(settled, self.before, targets) or moves_in_vain(settled, self.before, targets):
+            if stays := self._useless(settled, targets):
                 useless += 1
                 settled = without_moves(settled, stays if useless < MOST_USELESS else self._running)
             elif beyond_budget := beyond(self.churn, settled, Changes(self.before, targets)):
@@ -97,9 +97,20 @@ class Search:
                     settled, solved, self.states, self.rights.taken, plan, targets, self.churn, narrowed=narrowed
                 )
 
+    def _useless(self, settled: Snapshot, targets: Mapping[JobKey, Grant]) -> Set[JobKey]:
+        """Who shall not move in the next plan; nobody: all moves of these targets are of use.
+
+        Where some wait for each other only those may move who do not: full clusters have very many such circles, and
+        who else would move in their place is mostly part of another one.
+        """
+        if not (blocked := blocked_moves(settled, self.before, targets)):
+            return moves_in_vain(settled, self.before, targets)
+        moving = {key for key, target in targets.items() if Resize(key, self.before[key], target).kind == "Move"}
+        return self._running - moving | blocked
+
     @property
-    def _running(self) -> list[JobKey]:
-        return [key for key, grant in self.before.items() if grant.replicas]
+    def _running(self) -> Set[JobKey]:
+        return {key for key, grant in self.before.items() if grant.replicas}
 
 
 def _differing(before: Mapping[JobKey, Terms], after: Mapping[JobKey, Terms]) -> frozenset[JobKey]:
