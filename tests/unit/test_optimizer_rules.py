@@ -169,11 +169,47 @@ def test_a_lost_node_costs_surplus_before_promises_and_the_lowest_class_first() 
     plan = solve(under(snapshot([node("n1", 4), node("n2", 4)], jobs), **terms), EXACT)
     assert granted(plan) == {"high": 4, "low": 2, "lowest": 2}
     plan = solve(under(snapshot([node("n1", 4)], jobs), **terms), EXACT)
-    assert granted(plan) == {"high": 4, "low": 0, "lowest": 0}
-    assert plan.short == (JobKey("ns", "low"), JobKey("ns", "lowest"))
+    assert granted(plan) == {"high": 2, "low": 2, "lowest": 0}
+    assert plan.short == (JobKey("ns", "high"), JobKey("ns", "lowest"))
     assert plan.status is Status.OPTIMAL
     shrunk = solve(under(snapshot([node("n1", 3)], jobs), **terms), EXACT)
     assert granted(shrunk) == {"high": 3, "low": 0, "lowest": 0}
+
+
+@pytest.mark.parametrize("priority", [0, 100])
+@pytest.mark.parametrize("whose", ["a", "b"])
+def test_what_lost_pods_were_above_a_minimum_costs_nobody_a_minimum(priority: int, whose: str) -> None:
+    """Within minRuntime all three are promised; one of them is still there."""
+    big = running(job("big", 1, 3, priority=priority, queue_name="a"), {"n1": 1, "gone": 2})
+    small = running(job("small", 1, 1, queue_name=whose), {"n1": 1})
+    base = snapshot([node("n1", 2)], [big, small], queues=(Queue("a", quotas=quota(8)), Queue("b", quotas=quota(8))))
+    plan = solve(under(base, big=Terms(keeps=3), small=Terms(keeps=1)), EXACT)
+    assert granted(plan) == {"big": 1, "small": 1}
+
+
+@pytest.mark.parametrize(
+    ("whose", "preemptible", "stays"), [("a", True, "high"), ("b", True, "low"), ("a", False, "low")]
+)
+def test_a_lost_minimum_takes_one_from_a_lower_class_of_its_own_queue_alone(
+    whose: str, preemptible: bool, stays: str
+) -> None:
+    high = running(job("high", 2, 2, priority=100, queue_name="a"), {"gone": 2})
+    low = running(job("low", 2, 2, queue_name=whose, preemptible=preemptible), {"n1": 2})
+    base = snapshot([node("n1", 2)], [high, low], queues=(Queue("a", quotas=quota(8)), Queue("b", quotas=quota(8))))
+    plan = solve(under(base, high=Terms(keeps=2), low=Terms(keeps=2)), EXACT)
+    assert {name for name, count in granted(plan).items() if count} == {stays}
+
+
+def test_of_equals_who_has_its_pods_goes_before_who_lost_them() -> None:
+    """The highest lost its pods, and the two others may give way to it; it needs the place of one of them."""
+    jobs = [
+        running(job("highest", 2, 2, priority=100), {"gone": 2}),
+        running(job("alike", 2, 2), {"gone": 2}),
+        running(job("stands", 2, 2), {"n1": 2}),
+    ]
+    base = snapshot([node("n1", 2), node("n2", 2)], jobs)
+    plan = solve(under(base, **{one.key.name: Terms(keeps=2) for one in jobs}), EXACT)
+    assert granted(plan) == {"highest": 2, "alike": 0, "stands": 2}
 
 
 def test_a_higher_class_gets_its_minimum_before_a_lower_one_grows_or_runs() -> None:

@@ -416,3 +416,14 @@ def test_capacity_counts_what_others_and_jobs_hold() -> None:
     decision = decide(snapshot(TWO, on=(node("h100-0", foreign={GPU: 3}), node("x", placeable=False))), Policy())
     row = next(row for row in decision.capacity if row.flavor == "h100")
     assert (row.allocatable, row.others_use, row.jobs_use, row.free) == (8, 3, 2, 3)
+
+
+@pytest.mark.parametrize("mode", [Mode.ENFORCE, Mode.FREEZE])
+def test_a_time_that_has_passed_is_not_waited_for(mode: Mode) -> None:
+    """Its pod stays Pending as long as its node is away; nothing but an event changes that."""
+    one = running(job("one", 1, 1, held=mode is Mode.ENFORCE, placement_timeout_seconds=60.0), {"gone": 1})
+    pending = replace(one.pods[0], node=None, phase="Pending", created=NOW - 100)
+    world = snapshot(replace(one, pods=(pending,)), on=())
+    decision = decide(world, Policy(mode=mode))
+    assert decision.outcomes[0].granted.replicas == 1
+    assert decision.recheck_after is None

@@ -282,3 +282,18 @@ def test_a_lost_pod_of_a_job_whose_nodes_came_waits_no_longer_than_others() -> N
     memory = Memory(phase="Running", admission=Admission("h100", 8, 1, NOW - 7000))
     decision = decide(world(replace(here, pods=(*here.pods, lost), memory=memory), on=nodes(1)), POLICY)
     assert condition(decision, "one", "Degraded")[1] == "PlacementFailed"
+
+
+@pytest.mark.parametrize("waiting", [False, True])
+def test_nobody_gives_way_for_somebody_who_would_wait_for_nodes(waiting: bool) -> None:
+    """The gang of four needs a second node even without `low`; one may be on its way, and may never come."""
+    low, other = running(job("low", 2, 2), {"h100-0": 2}), running(job("other", 1, 1, priority=100), {"h100-0": 1})
+    waits = running(job("waits", 2, 2), {"h100-0": 1})
+    pending = replace(waits.pods[0], name="late", node=None, phase="Pending", ready=False)
+    admission = replace(waits.memory.admission or Admission("h100", 2, 1, NOW - 100), replicas=2, new_nodes=1)
+    waits = replace(waits, pods=(*waits.pods, pending), memory=replace(waits.memory, admission=admission))
+    jobs = (low, other, waits) if waiting else (low, other)
+    decision = decide(
+        world(*jobs, job("high", 2, 2, 2, priority=10), on=(node("h100-0", 4),), flavor=cloud(2, 4)), POLICY
+    )
+    assert grants(decision)["low"] == Grant("h100", 2)

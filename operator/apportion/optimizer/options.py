@@ -42,8 +42,9 @@ class Group:
     """Jobs that the program cannot tell apart, oldest first; most groups hold one job.
 
     keeps: replicas below which a member loses what it was promised (0: nothing is promised). weight is of growth, worth
-    is B; `counted` is what of w B is in the value of every option. whole: the pods that stay if it keeps what it has
-    (those of the first member; alike for all); `staying`: how many members rows take to stay so.
+    is B; `counted` is what of w B is in the value of every option. bound: how many of a member's pods are on nodes that
+    exist. whole: the pods that stay if it keeps what it has (those of the first member; alike for all); `staying`: how
+    many members rows take to stay so.
     """
 
     members: tuple[Job, ...]
@@ -53,6 +54,7 @@ class Group:
     worth: float
     borrows: bool
     counted: float
+    bound: int
     whole: Held | None = None
     staying: int = 0
 
@@ -125,9 +127,10 @@ def options(snapshot: Snapshot, policy: Policy, ground: Ground, room: Ints, jobs
         terms = terms_of(snapshot, job)
         usual, base = weights[job.queue_name], admission_worth(job, snapshot.now, policy.objective)
         counted = usual * base if policy.objective.name in UTILITIES else 0.0
+        whole = standing.whole(job)
         group = Group(
             members, current_grant(job), promised(job, terms), usual * job.favour, base, terms.borrows,
-            counted, standing.whole(job), len(members),
+            counted, whole.count if whole else 0, whole, len(members),
         )  # fmt: skip
         rates = Rates(job, snapshot.flavors, populated)
         if rates.warning:

@@ -6,6 +6,7 @@ a group must run where all of its class in its queue could be admitted, else a r
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,18 +44,32 @@ def promised(options: Options, rows: Rows, solvers: Solvers, gap: float) -> tupl
     return stages.problem, stages.x
 
 
-def _turns(groups: Sequence[Group]) -> list[int]:
-    """By group, when its promise has its turn. First those of whom nobody takes, then class by class, the highest
-    first, and in a class whoever has its pods before whoever lost them."""
+class _Turn(NamedTuple):
+    """Groups whose promises are looked at together: their minimums, or (`whole`) what was promised above them."""
 
-    def key(group: Group) -> tuple[bool, int, bool]:
-        bound = sum(pod.node is not None and not pod.terminating for pod in group.like.pods)
-        stands = bound >= group.keeps
-        firm = stands and not group.like.preemptible
-        return (not firm, 0 if firm else -group.like.priority, not stands)
+    members: list[int]
+    whole: bool
 
-    order = {found: turn for turn, found in enumerate(sorted({key(group) for group in groups}))}
-    return [order[key(group)] for group in groups]
+
+def _turns(groups: Sequence[Group]) -> list[_Turn]:
+    """Who loses last comes first: all minimums, then what was promised above these; of both first whoever has its pods,
+    then whose are gone. Who is preemptible gives way to a higher class of its own queue whose pods are gone. Of each
+    kind the highest class first."""
+    turns: dict[tuple[int, ...], _Turn] = {}
+    for whole in (False, True):
+        mine = [at for at, group in enumerate(groups) if group.keeps > group.like.minimum * whole]
+        lacks = {at: groups[at].bound < (groups[at].keeps if whole else groups[at].like.minimum) for at in mine}
+        higher: dict[str | None, int] = {}
+        for at in mine:
+            if lacks[at]:
+                queue = groups[at].like.queue_name
+                higher[queue] = max(groups[at].like.priority, higher.get(queue, groups[at].like.priority))
+        for at in mine:
+            job = groups[at].like
+            gives_way = lacks[at] or (job.preemptible and higher.get(job.queue_name, job.priority) > job.priority)
+            key = (whole, gives_way, -job.priority, lacks[at])
+            turns.setdefault(key, _Turn([], whole)).members.append(at)
+    return [turns[key] for key in sorted(turns)]
 
 
 class _Stages:
@@ -72,7 +87,7 @@ class _Stages:
     def promises(self) -> None:
         """Everybody who must keep something keeps it where they are, or else as much is lost as has to be.
 
-        Turn by turn: whoever has its pods loses them to no equal whose own are gone.
+        Where not all can, turn by turn, each holding what those before it reached.
         """
         must = [at for at, group in enumerate(self._options.groups) if group.keeps > 0]
         if not must:
@@ -91,20 +106,24 @@ class _Stages:
         worth = 1.0 - REDUCED_LOSS * columns.reduced
         everything = {at: np.flatnonzero(columns.group == at)[np.argsort(columns.reduced[columns.group == at],
                       kind="stable")].tolist() for at in must}  # fmt: skip
-        turns = np.array(_turns(self._options.groups), dtype=np.int64)
-        ranked = sorted(must, key=lambda at: int(turns[at]))
+        turns = _turns(self._options.groups)
+        ranked = [at for turn in turns if not turn.whole for at in turn.members]
         self.x, _ = admitted(self.problem, np.zeros(len(columns)), ranked, everything)
-        for turn in sorted(set(turns[must].tolist())):
-            mine = promised & (turns[columns.group] == turn)
-            if worth[mine] @ self.x[mine] < self._most(worth, mine) - ROUNDING:
-                found = self._solvers.solve(
-                    self.problem, np.flatnonzero(promised), np.where(mine, worth, 0.0), gap=self._target.gap
-                )
-                if found is not None and worth[mine] @ found.x[mine] >= worth[mine] @ self.x[mine] - ROUNDING:
-                    self.x = found.x
-            here = np.flatnonzero(np.isin(columns.group, must) & (turns[columns.group] == turn))
-            self._hold(f"promises/{turn}", here, worth[here])
+        for number, turn in enumerate(turns):
+            mine = promised & np.isin(columns.group, turn.members)
+            self._keep(f"promises/{number}", promised, mine, worth if turn.whole else np.ones(len(columns)))
         self._keep_what_is_left(must)
+
+    def _keep(self, name: str, promised: Bools, mine: Bools, worth: Floats) -> None:
+        """As much worth as possible for the columns in `mine`, and no less from now on."""
+        if worth[mine] @ self.x[mine] < self._most(worth, mine) - ROUNDING:
+            found = self._solvers.solve(
+                self.problem, np.flatnonzero(promised), np.where(mine, worth, 0.0), gap=self._target.gap
+            )
+            if found is not None and worth[mine] @ found.x[mine] >= worth[mine] @ self.x[mine] - ROUNDING:
+                self.x = found.x
+        here = np.flatnonzero(mine)
+        self._hold(name, here, worth[here])
 
     def _most(self, worth: Floats, mine: Bools) -> float:
         """If everybody with a column of `mine` had the best of them."""

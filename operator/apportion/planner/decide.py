@@ -17,7 +17,7 @@ from apportion.planner.entitled import entitled
 from apportion.planner.explain import HOPELESS, UNSERVED, Reasons
 from apportion.planner.fairness import fairness
 from apportion.planner.favour import favoured
-from apportion.planner.lifecycle import State, soonest
+from apportion.planner.lifecycle import State
 from apportion.planner.outcomes import Round, outcome
 from apportion.planner.provisioning import added, new_nodes, with_all, with_coming
 from apportion.planner.searching import Search, Solve, Wanted, grown, loosened
@@ -143,25 +143,21 @@ def grants_of(
 
 def recheck(snapshot: Snapshot, states: Iterable[State], outcomes: Iterable[Outcome], churn: Churn) -> float | None:
     """Seconds until time alone may change something; None: only an event can."""
-    at: float | None = None
+    times: list[float | None] = [*snapshot.grace.values()]
     waits = False
     for state, said in zip(states, outcomes, strict=True):
-        at = soonest(at, state.recheck_at)
         has_nothing = snapshot.terms[said.key].candidate and not said.granted.replicas and said.reason not in HOPELESS
         waits = waits or has_nothing or said.granted != said.target or said.reason in UNSERVED
-        if state.job.runs_until > snapshot.now:
-            at = soonest(at, state.job.runs_until)
-        at = soonest(at, unbound_until(state.job))
+        times += [state.recheck_at, state.job.runs_until, unbound_until(state.job)]
         if not state.finished:
-            at = soonest(at, look_again(state.job, snapshot.now))
+            times.append(look_again(state.job, snapshot.now))
         if snapshot.terms[said.key].steady:
-            at = soonest(at, churn.free_at(state.job))
-    for flavor in sorted(snapshot.grace):
-        if snapshot.grace[flavor] > snapshot.now:
-            at = soonest(at, snapshot.grace[flavor])
+            times.append(churn.free_at(state.job))
     if waits:
-        at = soonest(at, snapshot.now + WAITING_RECHECK_SECONDS)
-    return None if at is None else max(1.0, at - snapshot.now)
+        times.append(snapshot.now + WAITING_RECHECK_SECONDS)
+    # What was due by now is in this decision: where it changes nothing, only an event does.
+    left = [at - snapshot.now for at in times if at is not None and at > snapshot.now]
+    return max(1.0, min(left)) if left else None
 
 
 def unbound_until(job: Job) -> float | None:

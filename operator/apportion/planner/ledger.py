@@ -27,7 +27,8 @@ class Ledger:
 
     `used` counts what runs and what was promised; `reclaimed` what borrowers must give back; `taken` says for each job
     that may lose its minimum who takes it; `promised` are the waiting jobs that were promised theirs. `floors` answers
-    what fits if everybody has but what they must, `present` what fits beside what everybody has.
+    what fits if everybody has but what they must, `present` what fits beside what everybody has. `standing` answers the
+    first without the nodes that grants still wait for; None: there are none.
     """
 
     def __init__(self, snapshot: Snapshot, terms: dict[JobKey, Terms]) -> None:
@@ -48,6 +49,13 @@ class Ledger:
     @cached_property
     def floors(self) -> Floors:
         return Floors(replace(self.snapshot, terms=self.terms), self._floor_grants())
+
+    @cached_property
+    def standing(self) -> Floors | None:
+        there = tuple(node for node in self.snapshot.nodes if node.exists)
+        if len(there) == len(self.snapshot.nodes):
+            return None
+        return Floors(replace(self.snapshot, nodes=there, terms=self.terms), self._floor_grants())
 
     @cached_property
     def present(self) -> Floors:
@@ -101,8 +109,14 @@ class Ledger:
         }
 
     def take(self, changes: Mapping[JobKey, Grant]) -> None:
-        self.floors.take(changes)
-        self.present.take(changes)
+        for floors in (self.floors, self.standing, self.present):
+            if floors is not None:
+                floors.take(changes)
+
+    def makes_room(self, changes: Mapping[JobKey, Grant]) -> bool:
+        """Would these changes, of which some take from others, fit? They have to fit on nodes that exist: others give
+        up nothing for somebody who would wait for nodes that may never come."""
+        return self.floors.fits(changes) and (self.standing is None or self.standing.fits(changes))
 
     def divide(self, amount: int, flavor: Flavor, borrowers: Sequence[Queue]) -> None:
         """What the borrowers must give back of one flavor, in proportion to what each has borrowed.

@@ -82,23 +82,23 @@ class _Taking:
 
     def _met(self, claim: _Claim, lower: Sequence[Job]) -> bool:
         """Promise the minimum if there is, or can be made, room; False: not on this flavor."""
-        floors, mine = self.ledger.floors, claim.mine
+        mine = claim.mine
         surplus = self.ledger.surplus(claim.borrowers, claim.flavor)
         if self.ledger.present.fits(mine):
             if not self._displaces_senior(claim.job, mine):
                 self._admit(claim)
                 self.costless.append(claim)
             return True
-        fits = floors.fits(mine)
-        if fits and not claim.borrowers:
+        if not claim.borrowers and self.ledger.floors.fits(mine):
             return True
+        fits = self.ledger.makes_room(mine)
         elsewhere = self._elsewhere(claim)
         if any(speed(claim.job, flavor) >= speed(claim.job, claim.flavor) for flavor in elsewhere):
             return False
         if fits:
             self._grant(claim, surplus, {})
             return True
-        if surplus and floors.fits({**mine, **surplus}):
+        if surplus and self.ledger.makes_room({**mine, **surplus}):
             self._grant(claim, surplus, {})
             return True
         if elsewhere:
@@ -257,10 +257,9 @@ class _Taking:
         self, claim: _Claim, surplus: dict[JobKey, Grant], victims: Sequence[Job]
     ) -> dict[JobKey, Grant] | None:
         """The shortest run of victims that makes room, less those that turn out not to be needed."""
-        floors = self.ledger.floors
 
         def enough(gone: Iterable[JobKey]) -> bool:
-            return self._in_their_place(claim, gone) and floors.fits(
+            return self._in_their_place(claim, gone) and self.ledger.makes_room(
                 {**surplus, **dict.fromkeys(gone, NOTHING), **claim.mine}
             )
 
