@@ -289,8 +289,8 @@ def test_nobody_gives_way_for_somebody_who_would_wait_for_nodes(waiting: bool) -
     """The gang of four needs a second node even without `low`; one may be on its way, and may never come."""
     low, other = running(job("low", 2, 2), {"h100-0": 2}), running(job("other", 1, 1, priority=100), {"h100-0": 1})
     waits = running(job("waits", 2, 2), {"h100-0": 1})
-    pending = replace(waits.pods[0], name="late", node=None, phase="Pending", ready=False)
-    admission = replace(waits.memory.admission or Admission("h100", 2, 1, NOW - 100), replicas=2, new_nodes=1)
+    pending = replace(waits.pods[0], name="late", node=None, phase="Pending", ready=False, created=NOW - 400)
+    admission = Admission("h100", 2, 1, NOW - 400, new_nodes=1)
     waits = replace(waits, pods=(*waits.pods, pending), memory=replace(waits.memory, admission=admission))
     jobs = (low, other, waits) if waiting else (low, other)
     decision = decide(
