@@ -57,7 +57,7 @@ def _turns(groups: Sequence[Group]) -> list[_Turn]:
     kind the highest class first."""
     turns: dict[tuple[int, ...], _Turn] = {}
     for whole in (False, True):
-        mine = [at for at, group in enumerate(groups) if group.keeps > group.like.minimum * whole]
+        mine = [at for at, group in enumerate(groups) if group.keeps > (group.like.minimum if whole else 0)]
         lacks = {at: groups[at].bound < (groups[at].keeps if whole else groups[at].like.minimum) for at in mine}
         higher: dict[str | None, int] = {}
         for at in mine:
@@ -81,7 +81,6 @@ class _Stages:
         self.x: Floats = np.zeros(len(options.columns))
         self._options, self._solvers, self._target = options, solvers, target
         self._choices = self._smallest()
-        self._planned = {at: [self._least_like(column) for column in found] for at, found in options.planned.items()}
         self._seen: set[int] = set()
 
     def promises(self) -> None:
@@ -96,7 +95,8 @@ class _Stages:
         stay = self._options.columns.stay
         must.sort(key=lambda at: not any(stay[column] >= 0 for column in self._choices.get(at, ())))
         self._seen.update(must)
-        self.x, complete = admitted(self.problem, self.x, must, self._choices, self._planned)
+        planned = {at: [self._least_like(column) for column in self._options.planned.get(at, ())] for at in must}
+        self.x, complete = admitted(self.problem, self.x, must, self._choices, planned)
         if complete:
             self._settle(must)
             return

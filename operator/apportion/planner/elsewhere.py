@@ -25,7 +25,7 @@ def _why_not(snapshot: Snapshot, free: Mapping[str, Amounts], job: Job, flavor: 
         return f"{flavor.name}: not among the job's flavors"
     queue = next((queue for queue in snapshot.queues if queue.name == job.queue_name), None)
     if queue is not None and queue.quota(flavor.name) is None:
-        return f"{flavor.name}: queue {queue.name} has no quota for it"
+        return f"{flavor.name}: queue {queue.name} lists no quota for it"
     nodes = [node for node in eligible(job, flavor, snapshot.nodes) if node.exists]
     if not nodes:
         return f"{flavor.name}: none of its nodes takes the pod now (labels, taints, readiness)"

@@ -15,7 +15,7 @@ from apportion.model.resources import fits, minus
 from apportion.model.snapshot import Snapshot
 from apportion.optimizer import Sketch, survivors
 from apportion.planner.targets import expected
-from apportion.planner.waves import Eligibility, in_waves
+from apportion.planner.waves import Eligibility, in_waves, moving
 
 
 def moves_in_vain(
@@ -31,11 +31,9 @@ def moves_in_vain(
     def rate(job: Job, grant: Grant) -> float:
         return expected(job, flavors[grant.flavor], grant.replicas) if grant.flavor in flavors else 0.0
 
+    moves = moving(before, targets)
     for_others = [
-        job.key
-        for job in snapshot.jobs
-        if Resize(job.key, before[job.key], targets[job.key]).kind == "Move"
-        and rate(job, targets[job.key]) <= rate(job, before[job.key])
+        job.key for job in snapshot.jobs if job.key in moves and rate(job, moves[job.key]) <= rate(job, before[job.key])
     ]
     if not for_others:
         return frozenset()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from apportion.model.eligibility import current_grant
 from apportion.model.jobs import JobKey
-from apportion.model.plan import NOTHING, Allocation, Grant, Plan, Resize, Status
+from apportion.model.plan import NOTHING, Allocation, Grant, Plan, Status
 from apportion.model.policy import Policy
 from apportion.model.snapshot import Snapshot, Terms
 from apportion.optimizer import solve, would_grow
@@ -16,7 +16,7 @@ from apportion.planner.loosening import keeps_waiting
 from apportion.planner.provisioning import uses_more, worthwhile
 from apportion.planner.rehearsing import moves_in_vain, waves
 from apportion.planner.terms import Rights, settle, takers
-from apportion.planner.waves import blocked_moves
+from apportion.planner.waves import blocked_moves, moving
 
 MOST_USELESS = 3  # plans whose moves are of no use
 
@@ -105,8 +105,7 @@ class Search:
         """
         if not (blocked := blocked_moves(settled, self.before, targets)):
             return moves_in_vain(settled, self.before, targets)
-        moving = {key for key, target in targets.items() if Resize(key, self.before[key], target).kind == "Move"}
-        return self._running - moving | blocked
+        return self._running - moving(self.before, targets).keys() | blocked
 
     @property
     def _running(self) -> Set[JobKey]:

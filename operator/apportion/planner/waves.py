@@ -190,6 +190,11 @@ def _loses_room(later: Flight, grow: _Grow, other: _Grow) -> bool:
     return later.holds(other.kind, before) and not later.holds(other.kind, after)
 
 
+def moving(before: Mapping[JobKey, Grant], targets: Mapping[JobKey, Grant]) -> dict[JobKey, Grant]:
+    """Those of the targets that change the flavor of a running job."""
+    return {key: target for key, target in targets.items() if Resize(key, before[key], target).kind == "Move"}
+
+
 def blocked_moves(
     snapshot: Snapshot, before: Mapping[JobKey, Grant], targets: Mapping[JobKey, Grant]
 ) -> frozenset[JobKey]:
@@ -199,27 +204,27 @@ def blocked_moves(
     go before another one has gone, none ever goes, and all who wait for their room wait for ever.
     """
     jobs = {job.key: job for job in snapshot.jobs}
-    moving = {key: target for key, target in targets.items() if Resize(key, before[key], target).kind == "Move"}
-    if not moving:
+    left = moving(before, targets)
+    if not left:
         return frozenset()
     eligibility = Eligibility(snapshot)
     flavor_of = {node.name: node.flavor for node in snapshot.nodes}
     free = free_now(snapshot)
     entitlement = Entitlement(snapshot, before) if snapshot.queues or snapshot.caps else None
-    while moving:
-        later = Flight(after_shrinks(snapshot, free, {**targets, **{key: before[key] for key in moving}}))
+    while left:
+        later = Flight(after_shrinks(snapshot, free, {**targets, **{key: before[key] for key in left}}))
         able = set()
-        for key, target in moving.items():
+        for key, target in left.items():
             kind = eligibility.kind(jobs[key], target.flavor)
             if kind is None or target.replicas - bound_on(jobs[key], target.flavor, flavor_of) <= later.room_for(kind):
                 able.add(key)
-        grants = {**targets, **{key: before[key] for key in moving}}
-        if entitlement is not None and not entitlement.keeps({**grants, **{key: moving[key] for key in able}}):
-            able = {key for key in able if entitlement.keeps({**grants, key: moving[key]})}
+        grants = {**targets, **{key: before[key] for key in left}}
+        if entitlement is not None and not entitlement.keeps({**grants, **{key: left[key] for key in able}}):
+            able = {key for key in able if entitlement.keeps({**grants, key: left[key]})}
         if not able:
             break
-        moving = {key: target for key, target in moving.items() if key not in able}
-    return frozenset(moving)
+        left = {key: target for key, target in left.items() if key not in able}
+    return frozenset(left)
 
 
 def on_its_way(
