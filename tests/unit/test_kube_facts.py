@@ -231,8 +231,7 @@ def test_a_pod_is_ready_as_long_as_its_condition_says_so(status: str, since: str
 @pytest.mark.parametrize(("policy", "preempts"), [(None, True), ("PreemptLowerPriority", True), ("Never", False)])
 def test_a_priority_class_preempts_unless_it_says_never(policy: str | None, preempts: bool) -> None:
     raw = {"metadata": {"name": "high"}, "value": 7, **({"preemptionPolicy": policy} if policy else {})}
-    assert priority_class_facts(raw) == PriorityClassFacts("high", 7, preempts, is_default=False)
-    assert priority_class_facts({**raw, "globalDefault": True}).is_default
+    assert priority_class_facts(raw) == PriorityClassFacts("high", 7, preempts)
 
 
 @pytest.mark.parametrize(("status", "told"), [("False", "0/1 nodes are available"), ("True", ""), ("Unknown", "")])
