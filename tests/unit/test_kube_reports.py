@@ -99,6 +99,21 @@ def test_a_price_that_is_small_beside_the_highest_waits_for_other_news(now: floa
     assert unlike(status(0.001), status(now), highest=0.3) == differs
 
 
+def test_the_highest_price_is_that_of_before_or_of_now() -> None:
+    """What was dear beside the rest is, and the rest is not, when the dear one gets cheap."""
+    before, after = status(0.3), status(0.0)
+    before["prices"].append({"flavor": "a100", "price": 0.001})
+    after["prices"] = [{"flavor": "h100", "price": 0.29}, {"flavor": "a100", "price": 0.004}]
+    assert not unlike(before, after, highest=0.0)
+
+
+async def test_a_price_of_money_is_no_measure_for_those_of_accelerators(resting: Decision) -> None:
+    server = Server("red")
+    assert await server.round(WORLD, at(resting, Price("h100", 0.3))) == 2
+    dear = at(resting, Price("h100", 0.6), Price("", 100.0, cap=Kind.BUDGET))
+    assert [await server.round(WORLD, dear) for _ in range(STEADY_ROUNDS)][-1] == 1
+
+
 async def test_prices_that_changed_for_good_are_told_once_after_some_rounds(resting: Decision) -> None:
     server = Server("red")
     before = at(resting, Price("h100", 0.3), Price("h100", 0.1, "red"))
