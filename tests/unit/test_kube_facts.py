@@ -15,10 +15,10 @@ from apportion.kube.facts import (
     replica_set_prefix,
 )
 from apportion.kube.flavors import classify
-from apportion.kube.podspec import node_choice, requests, unmodelled
+from apportion.kube.podspec import accelerator_resources, node_choice, requests, unmodelled
 from apportion.kube.raw import quantity, seconds, timestamp
 from apportion.model.flavors import Flavor
-from apportion.model.selection import Requirement, Taint
+from apportion.model.selection import Requirement, Taint, Toleration
 
 GPU = "nvidia.com/gpu"
 
@@ -292,14 +292,48 @@ def test_node_affinity_becomes_alternatives_and_requirements() -> None:
     assert not choice.labels_match({"zone": "b", "x": "y"})
 
 
-def test_constraints_that_the_program_does_not_know_are_named() -> None:
-    spec = {
-        "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{}]}},
-        "topologySpreadConstraints": [{"whenUnsatisfiable": "DoNotSchedule"}],
-        "volumes": [{"persistentVolumeClaim": {"claimName": "x"}}],
-    }
-    assert len(unmodelled(spec)) == 3
-    assert unmodelled({"containers": [{}]}) == []
+def test_a_field_of_the_node_itself_is_its_name() -> None:
+    term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n"]}]}
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+    choice = node_choice({"affinity": {"nodeAffinity": required}})
+    assert choice.labels_match(node_facts(raw_node()).labels)
+    assert not choice.labels_match(node_facts(raw_node(metadata={"name": "another"})).labels)
+
+
+def test_what_a_toleration_or_a_taint_leaves_out_means_what_it_means_to_the_scheduler() -> None:
+    choice = node_choice({"tolerations": [{"key": "spot", "value": "yes"}]})
+    assert choice.tolerations == (Toleration("spot", "Equal", "yes", ""),)
+    assert node_facts(raw_node(spec={"taints": [{"key": "spot"}]})).taints == (Taint("spot", "", "NoSchedule"),)
+
+
+def test_accelerators_are_the_resources_of_somebodys_domain() -> None:
+    needed = ("cpu", "memory", "pods", "ephemeral-storage", "hugepages-2Mi", "kubernetes.io/batch", "x.com/fpga", GPU)
+    assert accelerator_resources(dict.fromkeys(needed, 1)) == [GPU, "x.com/fpga"]
+
+
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+
+
+@pytest.mark.parametrize(
+    ("constraint", "spec"),
+    [
+        ("required pod anti-affinity", {"affinity": {"podAntiAffinity": {REQUIRED: [{}]}}}),
+        ("required pod affinity", {"affinity": {"podAffinity": {REQUIRED: [{}]}}}),
+        ("topology spread constraints", {"topologySpreadConstraints": [{"whenUnsatisfiable": "DoNotSchedule"}]}),
+        ("topology spread constraints", {"topologySpreadConstraints": [{"maxSkew": 1}]}),
+        ("persistent volumes, which may be zonal", {"volumes": [{"persistentVolumeClaim": {"claimName": "x"}}]}),
+        ("host ports", {"containers": [{"ports": [{"containerPort": 80}, {"hostPort": 80}]}]}),
+        ("resource claims (DRA)", {"resourceClaims": [{"name": "gpu"}]}),
+        (None, {"affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{}]}}}),
+        (None, {"affinity": {"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{}]}}}),
+        (None, {"topologySpreadConstraints": [{"whenUnsatisfiable": "ScheduleAnyway"}]}),
+        (None, {"volumes": [{"emptyDir": {}}]}),
+        (None, {"containers": [{"ports": [{"containerPort": 80}]}]}),
+    ],
+)
+def test_constraints_that_the_program_does_not_know_are_named(constraint: str | None, spec: dict[str, Any]) -> None:
+    """Preferences keep no pod from a node."""
+    assert unmodelled(spec) == ([constraint] if constraint else [])
 
 
 def test_the_last_editor_of_the_spec_is_named_not_the_status_writer() -> None:
