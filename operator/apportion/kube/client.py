@@ -18,6 +18,7 @@ import aiohttp
 from kubernetes.aio import client as k8s
 from kubernetes.aio import config as k8s_config
 from kubernetes.aio.config.config_exception import ConfigException
+from yaml import YAMLError
 
 from apportion.kube.clock import ServerClock
 from apportion.kube.kinds import Kind
@@ -196,12 +197,13 @@ async def connect(kubeconfig: str | None = None, context: str | None = None, tim
             await k8s_config.load_kube_config(
                 config_file=kubeconfig, context=context, client_configuration=configuration, persist_config=False
             )
-    except (ConfigException, OSError, ValueError, TypeError) as error:
+        configuration.retries = None
+        # With trust_env aiohttp reads ~/.netrc in a thread for each request: only where a proxy makes it needed.
+        configuration.client_session_kwargs = {"trust_env": bool(getproxies())}
+        client = k8s.ApiClient(configuration)
+    # The loader fails of what a file lacks with whatever Python makes of it; OSError: also a certificate that is none.
+    except (ConfigException, OSError, ValueError, TypeError, AttributeError, YAMLError) as error:
         raise NoConfiguration(f"no usable Kubernetes configuration: {' '.join(str(error).split())}") from error
-    configuration.retries = None
-    # With trust_env aiohttp reads ~/.netrc in a thread for each request: only where a proxy makes it needed.
-    configuration.client_session_kwargs = {"trust_env": bool(getproxies())}
-    client = k8s.ApiClient(configuration)
     client.user_agent = FIELD_MANAGER
     return Api(client, timeout_seconds)
 
