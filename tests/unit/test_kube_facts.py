@@ -181,8 +181,9 @@ def test_a_node_is_placeable_only_when_ready_not_cordoned_and_not_going() -> Non
     assert node_facts(raw_node()).allocatable == {"cpu": 8000, GPU: 7, "memory": 2**30}
 
 
-def test_lifecycle_taints_are_said_by_conditions_and_others_stay() -> None:
-    taints = [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}, {"key": "mine", "effect": "NoExecute"}]
+@pytest.mark.parametrize("key", ["not-ready", "unreachable", "unschedulable"])
+def test_lifecycle_taints_are_said_by_conditions_and_others_stay(key: str) -> None:
+    taints = [{"key": f"node.kubernetes.io/{key}", "effect": "NoSchedule"}, {"key": "mine", "effect": "NoExecute"}]
     assert node_facts(raw_node(spec={"taints": taints})).taints == (Taint("mine", "", "NoExecute"),)
 
 
@@ -218,6 +219,35 @@ def test_the_main_containers_last_end_is_read() -> None:
         5,
     )
     assert (facts.deployment, facts.holds, facts.pod.requests[GPU]) == ("a-job", "n", 2)
+
+
+ENDED = {"terminated": {"exitCode": 3, "finishedAt": "2026-01-01T00:01:00Z"}}
+
+
+@pytest.mark.parametrize(
+    ("main", "exit_code", "waiting"),
+    [
+        ({}, None, ""),
+        ({"state": ENDED}, 3, ""),
+        ({"lastState": ENDED, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}, 3, "CrashLoopBackOff"),
+        ({"lastState": {"terminated": {"exitCode": True}}}, None, ""),
+        ({"lastState": {"terminated": {"exitCode": "0"}}}, None, ""),
+    ],
+    ids=["runs", "has ended just now", "ended and waits", "a forged end", "another forged end"],
+)
+def test_how_the_main_container_ended_and_what_it_waits_for(main: Any, exit_code: int | None, waiting: str) -> None:
+    facts = pod_facts(raw_pod(containerStatuses=[{"name": "main", **main}]))
+    assert facts is not None
+    assert (facts.pod.exit_code, facts.pod.waiting_reason) == (exit_code, waiting)
+
+
+@pytest.mark.parametrize(("said", "cost"), [("-7", -7), ("dear", 0), (None, 0)])
+def test_a_pods_deletion_cost_is_its_annotations(said: str | None, cost: int) -> None:
+    raw = raw_pod()
+    raw["metadata"]["annotations"] = {"controller.kubernetes.io/pod-deletion-cost": said} if said else {}
+    facts = pod_facts(raw)
+    assert facts is not None
+    assert facts.pod.deletion_cost == cost
 
 
 @pytest.mark.parametrize(("status", "since"), [("True", "2026-01-01T00:02:00Z"), ("False", None), ("Unknown", None)])
