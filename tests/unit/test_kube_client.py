@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from apportion.kube.client import MOST_TRIES, PAGE, Api, NoConfiguration, Refused, Unreachable, connect
+from apportion.kube.client import (
+    LONGEST_RETRY_SECONDS,
+    MOST_TRIES,
+    PAGE,
+    Api,
+    NoConfiguration,
+    Refused,
+    Unreachable,
+    _retry_after,
+    connect,
+)
 from apportion.kube.kinds import EVENT, JOB, NODE
 
 Answer = Callable[[web.Request], Awaitable[web.Response]]
@@ -129,6 +139,27 @@ async def test_too_many_requests_are_tried_again_a_few_times(server: Server, api
     with pytest.raises(Refused) as refused:
         await api.get("/x")
     assert (refused.value.code, len(server.asked)) == (429, MOST_TRIES)
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [("2", 2.0), ("0", 0.1), ("600", LONGEST_RETRY_SECONDS), ("Fri, 01 Jan 2100 00:00:00 GMT", 1.0)],
+)
+def test_a_server_is_left_alone_for_as_long_as_it_says_within_reason(said: str, seconds: float) -> None:
+    assert _retry_after(said) == seconds
+
+
+@pytest.mark.parametrize(("status", "fails"), [(200, False), (201, False), (399, False), (400, True), (503, True)])
+async def test_an_error_begins_at_400(server: Server, api: Api, status: int, fails: bool) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response({"kind": "Status"}, status=status)
+
+    server.answer = answer
+    if fails:
+        with pytest.raises(Refused, match=f"^{status} "):
+            await api.get("/x")
+    else:
+        assert await api.get("/x") == {"kind": "Status"}
 
 
 async def busy_for_ever() -> web.Response:

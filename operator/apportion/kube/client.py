@@ -123,7 +123,7 @@ class Api:
             )
             self.clock.hear(response.headers.get("Date", ""), time.monotonic() - started)
             return response.status, response.headers, await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, OSError) as error:
             raise Unreachable(f"{method} {path}: {error or type(error).__name__}") from error
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
