@@ -16,7 +16,7 @@ from apportion.kube.facts import (
 )
 from apportion.kube.flavors import classify
 from apportion.kube.podspec import accelerator_resources, node_choice, requests, unmodelled
-from apportion.kube.raw import quantity, seconds, timestamp
+from apportion.kube.raw import amounts, quantity, seconds, timestamp
 from apportion.model.flavors import Flavor
 from apportion.model.selection import Requirement, Taint, Toleration
 
@@ -395,6 +395,10 @@ def test_the_last_editor_of_the_spec_is_named_not_the_status_writer() -> None:
         ("cpu", "0.1", 100),
         ("memory", "1Gi", 2**30),
         ("memory", "1e3", 1000),
+        ("memory", "0.5", 1),
+        ("cpu", "0.0001", 1),
+        ("memory", "NaN", None),
+        ("memory", "Infinity", None),
         (GPU, "8", 8),
         (GPU, "x", None),
         (GPU, "", None),
@@ -408,6 +412,13 @@ def test_quantities(name: str, value: str, expected: int | None) -> None:
 def test_times_survive_the_wire() -> None:
     assert seconds({"t": timestamp(1764000000.123456)}, "t") == pytest.approx(1764000000.123456, abs=1e-6)
     assert seconds({"t": "yesterday"}, "t") is None
+    assert (
+        seconds({"t": "2026-01-01T00:00:00"}, "t") == seconds({"t": "2026-01-01T01:00:00+01:00"}, "t") == 1767225600.0
+    )
+
+
+def test_a_resource_list_holds_no_debts() -> None:
+    assert amounts({"a": "1", "b": "0", "c": "-1", "d": "x", "e": 2}) == {"a": 1, "e": 2}
 
 
 JSON = st.recursive(
