@@ -1,5 +1,6 @@
 """Raw objects into facts: requests, flavors, pods, nodes; total for strange input."""
 
+import time
 from typing import Any
 
 import pytest
@@ -412,9 +413,15 @@ def test_quantities(name: str, value: str, expected: int | None) -> None:
 def test_times_survive_the_wire() -> None:
     assert seconds({"t": timestamp(1764000000.123456)}, "t") == pytest.approx(1764000000.123456, abs=1e-6)
     assert seconds({"t": "yesterday"}, "t") is None
-    assert (
-        seconds({"t": "2026-01-01T00:00:00"}, "t") == seconds({"t": "2026-01-01T01:00:00+01:00"}, "t") == 1767225600.0
-    )
+
+
+def test_a_time_without_a_zone_is_utc_wherever_the_operator_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        assert seconds({"t": "2026-01-01T00:00:00"}, "t") == 1767225600.0
+        assert seconds({"t": "2026-01-01T01:00:00+01:00"}, "t") == 1767225600.0
+    time.tzset()
 
 
 def test_a_resource_list_holds_no_debts() -> None:
