@@ -240,6 +240,11 @@ def test_a_job_whose_pods_crash_says_so_and_does_not_grow(
     assert state.recheck_at == (NOW + STABLE_READY_SECONDS if reason else None)
 
 
+def test_a_job_that_crashes_does_not_grow_though_only_another_flavor_rests() -> None:
+    state = assess(remembering(pods(CRASHED, BOUND), backoff=(Backoff("a100", 1, NOW + 30),)), NOW)
+    assert (state.grows, state.barred) == (False, {"a100"})
+
+
 def test_new_pods_begin_to_be_counted_anew() -> None:
     """Whose five restarts were forgiven has other pods by now."""
     state = assess(remembering(pods({**CRASHED, "restarts": 1}, BOUND), ready_restarts=5), NOW)
