@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from apportion.model.jobs import Admission, Block, Condition, Displaced, Job, JobKey, Memory, Pod
+from apportion.model.jobs import Admission, Block, Condition, Displaced, Job, JobKey, Memory, Pod, Target
 from apportion.model.plan import NOTHING, Clearing, Departure, Grant, Outcome, Plan, Status
 from apportion.model.policy import NO_BUDGET
 from apportion.planner.churn import Churn
@@ -237,6 +237,7 @@ def with_pod(**fields: Any) -> Job:
         (RUNS, TWO, "Running"),
         (RUNS, FOUR, "Resizing"),
         (RUNS, Grant("h100", 1), "Resizing"),
+        (RUNS, AWAY, "Resizing"),
         (remembering(phase="Starting"), FOUR, "Starting"),
         (with_pod(terminating=True), TWO, "Resizing"),
         (with_pod(), TWO, "Resizing"),
@@ -248,8 +249,9 @@ def with_pod(**fields: Any) -> Job:
         (State(RUNS, finished="Succeeded"), NOTHING, "Succeeded"),
     ],
     ids=[
-        "all are ready", "is to grow", "is to shrink", "grows before it ran", "one is leaving", "there is one too many",
-        "one is not ready", "evicted", "suspended", "cannot be read", "has no Deployment", "ended",
+        "all are ready", "is to grow", "is to shrink", "is to move", "grows before it ran", "one is leaving",
+        "there is one too many", "one is not ready", "evicted", "suspended", "cannot be read",
+        "has no Deployment", "ended",
     ],
 )  # fmt: skip
 def test_the_phase_follows_from_pods_and_grant(asked: Job | State, granted: Grant, phase: str) -> None:
@@ -299,3 +301,23 @@ def test_a_job_that_makes_room_in_this_round_remembers_what_it_had_unless_nothin
     given_up = said(RUNS, TWO, NOTHING, clearing=leaves).memory.displaced
     assert given_up == Displaced("team/gang", "h100", 2, NOW)
     assert said(RUNS, TWO, TWO, clearing=leaves, observing=True).memory.displaced is None
+
+
+FAST = replace(RUNS, target=Target(throughput=1000.0), declared=True)
+LATE = replace(RUNS, target=Target(deadline=NOW - 1, work=1000.0), declared=True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [
+        (FAST, {"ThroughputAtRisk"}),
+        (LATE, {"DeadlineAtRisk"}),
+        (State(FAST, finished="Succeeded", verdict=Block("MarkedComplete", "x")), set()),
+        (State(LATE, finished="Succeeded", verdict=Block("MarkedComplete", "x")), set()),
+        (RUNS, set()),
+    ],
+    ids=["a rate", "a deadline", "a rate of one that ended", "a deadline of one that ended", "no target"],
+)
+def test_a_target_that_will_be_missed_is_told_by_its_own_condition(asked: Job | State, shown: set[str]) -> None:
+    found = said(asked, TWO, NOTHING if isinstance(asked, State) else TWO)
+    assert {one.type for one in found.memory.conditions if one.status and one.type.endswith("AtRisk")} == shown
