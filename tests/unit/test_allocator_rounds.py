@@ -154,6 +154,31 @@ async def test_who_does_not_lead_any_more_writes_no_status_either() -> None:
     assert rounds.api.written == []
 
 
+async def test_what_was_granted_is_paid_for_from_its_round_on() -> None:
+    rounds = Rounds()
+    rounds.policy(2, flavors=[{"name": H100, "pricePerHour": 2.0}])
+    await rounds.allocator.round()
+    assert rounds.value("cost_per_hour", queue="", flavor=H100, use="idle") == 16.0
+
+
+async def test_an_audit_that_finds_something_brings_a_round_and_knows_it_as_of_when_it_began() -> None:
+    """What came while it was read may be missing in it."""
+    rounds = Rounds()
+
+    class Listing(Server):
+        async def request(self, method: str, path: str, *rest: Any, **more: Any) -> Any:
+            rounds.clock.now += 7
+            return {"items": []}
+
+    rounds.allocator.api = Listing()
+    rounds.allocator.dirty.taken()
+    await rounds.allocator.audit([JOB])
+    assert rounds.allocator.dirty.due_in() is None, "nothing is new"
+    await rounds.allocator.audit()
+    assert rounds.allocator.dirty.due_in() is not None, "the node is gone"
+    assert rounds.allocator.sight.age() == 7 * len(WATCHED)
+
+
 @pytest.mark.parametrize("case", ["does not lead", "knows nothing"])
 async def test_who_does_not_lead_or_knows_nothing_decides_nothing(case: str) -> None:
     """And is alive all the same."""
