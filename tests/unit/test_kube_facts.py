@@ -1,5 +1,6 @@
 """Raw objects into facts: requests, flavors, pods, nodes; total for strange input."""
 
+import time
 from typing import Any
 
 import pytest
@@ -15,10 +16,10 @@ from apportion.kube.facts import (
     replica_set_prefix,
 )
 from apportion.kube.flavors import classify
-from apportion.kube.podspec import node_choice, requests, unmodelled
-from apportion.kube.raw import quantity, seconds, timestamp
+from apportion.kube.podspec import accelerator_resources, node_choice, requests, unmodelled
+from apportion.kube.raw import amounts, quantity, seconds, timestamp
 from apportion.model.flavors import Flavor
-from apportion.model.selection import Requirement, Taint
+from apportion.model.selection import Requirement, Taint, Toleration
 
 GPU = "nvidia.com/gpu"
 
@@ -181,8 +182,9 @@ def test_a_node_is_placeable_only_when_ready_not_cordoned_and_not_going() -> Non
     assert node_facts(raw_node()).allocatable == {"cpu": 8000, GPU: 7, "memory": 2**30}
 
 
-def test_lifecycle_taints_are_said_by_conditions_and_others_stay() -> None:
-    taints = [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}, {"key": "mine", "effect": "NoExecute"}]
+@pytest.mark.parametrize("key", ["not-ready", "unreachable", "unschedulable"])
+def test_lifecycle_taints_are_said_by_conditions_and_others_stay(key: str) -> None:
+    taints = [{"key": f"node.kubernetes.io/{key}", "effect": "NoSchedule"}, {"key": "mine", "effect": "NoExecute"}]
     assert node_facts(raw_node(spec={"taints": taints})).taints == (Taint("mine", "", "NoExecute"),)
 
 
@@ -220,6 +222,35 @@ def test_the_main_containers_last_end_is_read() -> None:
     assert (facts.deployment, facts.holds, facts.pod.requests[GPU]) == ("a-job", "n", 2)
 
 
+ENDED = {"terminated": {"exitCode": 3, "finishedAt": "2026-01-01T00:01:00Z"}}
+
+
+@pytest.mark.parametrize(
+    ("main", "exit_code", "waiting"),
+    [
+        ({}, None, ""),
+        ({"state": ENDED}, 3, ""),
+        ({"lastState": ENDED, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}, 3, "CrashLoopBackOff"),
+        ({"lastState": {"terminated": {"exitCode": True}}}, None, ""),
+        ({"lastState": {"terminated": {"exitCode": "0"}}}, None, ""),
+    ],
+    ids=["runs", "has ended just now", "ended and waits", "a forged end", "another forged end"],
+)
+def test_how_the_main_container_ended_and_what_it_waits_for(main: Any, exit_code: int | None, waiting: str) -> None:
+    facts = pod_facts(raw_pod(containerStatuses=[{"name": "main", **main}]))
+    assert facts is not None
+    assert (facts.pod.exit_code, facts.pod.waiting_reason) == (exit_code, waiting)
+
+
+@pytest.mark.parametrize(("said", "cost"), [("-7", -7), ("dear", 0), (None, 0)])
+def test_a_pods_deletion_cost_is_its_annotations(said: str | None, cost: int) -> None:
+    raw = raw_pod()
+    raw["metadata"]["annotations"] = {"controller.kubernetes.io/pod-deletion-cost": said} if said else {}
+    facts = pod_facts(raw)
+    assert facts is not None
+    assert facts.pod.deletion_cost == cost
+
+
 @pytest.mark.parametrize(("status", "since"), [("True", "2026-01-01T00:02:00Z"), ("False", None), ("Unknown", None)])
 def test_a_pod_is_ready_as_long_as_its_condition_says_so(status: str, since: str | None) -> None:
     ready = {"type": "Ready", "status": status, "lastTransitionTime": "2026-01-01T00:02:00Z"}
@@ -231,8 +262,7 @@ def test_a_pod_is_ready_as_long_as_its_condition_says_so(status: str, since: str
 @pytest.mark.parametrize(("policy", "preempts"), [(None, True), ("PreemptLowerPriority", True), ("Never", False)])
 def test_a_priority_class_preempts_unless_it_says_never(policy: str | None, preempts: bool) -> None:
     raw = {"metadata": {"name": "high"}, "value": 7, **({"preemptionPolicy": policy} if policy else {})}
-    assert priority_class_facts(raw) == PriorityClassFacts("high", 7, preempts, is_default=False)
-    assert priority_class_facts({**raw, "globalDefault": True}).is_default
+    assert priority_class_facts(raw) == PriorityClassFacts("high", 7, preempts)
 
 
 @pytest.mark.parametrize(("status", "told"), [("False", "0/1 nodes are available"), ("True", ""), ("Unknown", "")])
@@ -293,14 +323,48 @@ def test_node_affinity_becomes_alternatives_and_requirements() -> None:
     assert not choice.labels_match({"zone": "b", "x": "y"})
 
 
-def test_constraints_that_the_program_does_not_know_are_named() -> None:
-    spec = {
-        "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{}]}},
-        "topologySpreadConstraints": [{"whenUnsatisfiable": "DoNotSchedule"}],
-        "volumes": [{"persistentVolumeClaim": {"claimName": "x"}}],
-    }
-    assert len(unmodelled(spec)) == 3
-    assert unmodelled({"containers": [{}]}) == []
+def test_a_field_of_the_node_itself_is_its_name() -> None:
+    term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n"]}]}
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+    choice = node_choice({"affinity": {"nodeAffinity": required}})
+    assert choice.labels_match(node_facts(raw_node()).labels)
+    assert not choice.labels_match(node_facts(raw_node(metadata={"name": "another"})).labels)
+
+
+def test_what_a_toleration_or_a_taint_leaves_out_means_what_it_means_to_the_scheduler() -> None:
+    choice = node_choice({"tolerations": [{"key": "spot", "value": "yes"}]})
+    assert choice.tolerations == (Toleration("spot", "Equal", "yes", ""),)
+    assert node_facts(raw_node(spec={"taints": [{"key": "spot"}]})).taints == (Taint("spot", "", "NoSchedule"),)
+
+
+def test_accelerators_are_the_resources_of_somebodys_domain() -> None:
+    needed = ("cpu", "memory", "pods", "ephemeral-storage", "hugepages-2Mi", "kubernetes.io/batch", "x.com/fpga", GPU)
+    assert accelerator_resources(dict.fromkeys(needed, 1)) == [GPU, "x.com/fpga"]
+
+
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+
+
+@pytest.mark.parametrize(
+    ("constraint", "spec"),
+    [
+        ("required pod anti-affinity", {"affinity": {"podAntiAffinity": {REQUIRED: [{}]}}}),
+        ("required pod affinity", {"affinity": {"podAffinity": {REQUIRED: [{}]}}}),
+        ("topology spread constraints", {"topologySpreadConstraints": [{"whenUnsatisfiable": "DoNotSchedule"}]}),
+        ("topology spread constraints", {"topologySpreadConstraints": [{"maxSkew": 1}]}),
+        ("persistent volumes, which may be zonal", {"volumes": [{"persistentVolumeClaim": {"claimName": "x"}}]}),
+        ("host ports", {"containers": [{"ports": [{"containerPort": 80}, {"hostPort": 80}]}]}),
+        ("resource claims (DRA)", {"resourceClaims": [{"name": "gpu"}]}),
+        (None, {"affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{}]}}}),
+        (None, {"affinity": {"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{}]}}}),
+        (None, {"topologySpreadConstraints": [{"whenUnsatisfiable": "ScheduleAnyway"}]}),
+        (None, {"volumes": [{"emptyDir": {}}]}),
+        (None, {"containers": [{"ports": [{"containerPort": 80}]}]}),
+    ],
+)
+def test_constraints_that_the_program_does_not_know_are_named(constraint: str | None, spec: dict[str, Any]) -> None:
+    """Preferences keep no pod from a node."""
+    assert unmodelled(spec) == ([constraint] if constraint else [])
 
 
 def test_the_last_editor_of_the_spec_is_named_not_the_status_writer() -> None:
@@ -332,6 +396,10 @@ def test_the_last_editor_of_the_spec_is_named_not_the_status_writer() -> None:
         ("cpu", "0.1", 100),
         ("memory", "1Gi", 2**30),
         ("memory", "1e3", 1000),
+        ("memory", "0.5", 1),
+        ("cpu", "0.0001", 1),
+        ("memory", "NaN", None),
+        ("memory", "Infinity", None),
         (GPU, "8", 8),
         (GPU, "x", None),
         (GPU, "", None),
@@ -345,6 +413,19 @@ def test_quantities(name: str, value: str, expected: int | None) -> None:
 def test_times_survive_the_wire() -> None:
     assert seconds({"t": timestamp(1764000000.123456)}, "t") == pytest.approx(1764000000.123456, abs=1e-6)
     assert seconds({"t": "yesterday"}, "t") is None
+
+
+def test_a_time_without_a_zone_is_utc_wherever_the_operator_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        assert seconds({"t": "2026-01-01T00:00:00"}, "t") == 1767225600.0
+        assert seconds({"t": "2026-01-01T01:00:00+01:00"}, "t") == 1767225600.0
+    time.tzset()
+
+
+def test_a_resource_list_holds_no_debts() -> None:
+    assert amounts({"a": "1", "b": "0", "c": "-1", "d": "x", "e": 2}) == {"a": 1, "e": 2}
 
 
 JSON = st.recursive(

@@ -1,10 +1,12 @@
 """A sudden loss of much of a flavor starts a grace in which nobody on it is shrunk."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from apportion.kube.inventory import GRACE_SECONDS, Losses
+from apportion.model.jobs import Job
 from builders import NOW, job, nodes, running, snapshot
 
 
@@ -28,9 +30,11 @@ def test_one_by_one_within_a_minute_counts_together_and_over_more_time_does_not(
 
 
 def test_it_ends_after_five_minutes() -> None:
+    """After the loss, not after the last look at it."""
     losses = Losses()
     grace(losses, 10, 0)
     assert grace(losses, 4, 1)
+    assert grace(losses, 4, 50)
     assert grace(losses, 4, GRACE_SECONDS)
     assert not grace(losses, 4, GRACE_SECONDS + 1)
 
@@ -44,19 +48,44 @@ def test_it_ends_when_all_are_back_and_not_when_the_first_are() -> None:
     assert grace(losses, 4, 31), "and begins again when they go again"
 
 
-def test_it_ends_when_evicted_pods_have_found_the_nodes_that_are_back() -> None:
-    losses, runs = Losses(), running(job("a", high=80), {"h100-0": 8, "h100-1": 8})
-    evicted = replace(runs, pods=tuple(replace(p, node=None) if p.node == "h100-1" else p for p in runs.pods))
-    cases = ((10, runs, False), (4, runs, True), (4, evicted, True), (10, evicted, True), (10, runs, False))
+RUNS = running(job("a", high=80), {"h100-0": 8, "h100-1": 8})
+
+
+def evicted(**fields: Any) -> Job:
+    """With the pods of one node unbound, and changed in these fields."""
+    return replace(RUNS, pods=tuple(replace(p, node=None, **fields) if p.node == "h100-1" else p for p in RUNS.pods))
+
+
+@pytest.mark.parametrize(
+    ("last", "holds"),
+    [(evicted(), True), (evicted(terminating=True), False), (RUNS, False)],
+    ids=["they wait for a node", "they are leaving", "they are bound"],
+)
+def test_it_ends_when_evicted_pods_have_found_the_nodes_that_are_back(last: Job, holds: bool) -> None:
+    losses = Losses()
+    cases = ((10, RUNS, False), (4, RUNS, True), (4, evicted(), True), (10, last, holds))
     for after, (count, one, expected) in enumerate(cases):
         seen = snapshot(nodes=nodes(count), jobs=(one,), now=NOW + after)
         assert ("h100" in losses.observe(seen)) is expected, f"at {after} s"
 
 
-def test_an_operator_that_never_saw_the_nodes_measures_by_what_jobs_were_granted() -> None:
+def test_nodes_that_are_there_and_take_no_pods_are_lost() -> None:
+    """As when kubelets cannot reach the API server."""
     losses = Losses()
-    seen = snapshot(nodes=nodes(1), jobs=(running(job("a", high=16), {"h100-0": 8, "h100-1": 8}),), now=NOW)
-    assert "h100" in losses.observe(seen)
+    grace(losses, 10, 0)
+    unready = (*nodes(6), *(replace(one, name=f"x{one.name}", placeable=False) for one in nodes(4)))
+    assert "h100" in losses.observe(snapshot(nodes=unready, now=NOW + 1))
+
+
+def test_a_flavor_of_which_nothing_is_left_at_the_start_was_lost_too() -> None:
+    seen = snapshot(nodes=(), jobs=(RUNS,), now=NOW)
+    assert "h100" in Losses().observe(seen)
+
+
+def test_an_operator_that_never_saw_the_nodes_measures_by_what_jobs_were_granted() -> None:
+    """In accelerators: a replica may have several."""
+    for one in (RUNS, running(job("a", high=4, each=4), {"h100-0": 2, "h100-1": 2})):
+        assert "h100" in Losses().observe(snapshot(nodes=nodes(1), jobs=(one,), now=NOW))
 
 
 def test_nodes_that_were_only_hoped_for_are_no_loss() -> None:

@@ -60,6 +60,24 @@ def test_accelerators_that_are_not_healthy_are_told() -> None:
     assert seen.warnings == (f"node worn: 2 of its {GPU} are not healthy",)
 
 
+def test_cores_that_the_node_keeps_for_itself_are_not_broken() -> None:
+    cluster = Cluster()
+    raw = node("plain", {}, {})
+    raw["status"]["allocatable"]["cpu"] = "120"
+    cluster.apply(kinds.NODE, raw)
+    seen = cluster.snapshot(0.0)
+    assert (seen.nodes[0].flavor, seen.nodes[0].broken, seen.warnings) == ("cpu", 0, ())
+
+
+def test_a_node_that_does_not_say_yet_what_is_allocatable_is_known_by_what_it_has() -> None:
+    """It would count as one of another flavor until it does."""
+    cluster = Cluster()
+    raw = node("new", H100, {GPU: 8})
+    raw["status"]["allocatable"] = {}
+    cluster.apply(kinds.NODE, raw)
+    assert cluster.snapshot(0.0).nodes[0].flavor == "h100"
+
+
 @pytest.mark.parametrize("claims", [None, [{"name": "gpu", "resourceClaimName": "mine"}]], ids=["none", "claimed"])
 def test_where_a_pod_claims_through_dra_who_runs_stays_and_nobody_comes(claims: list[Any] | None) -> None:
     """What a claim takes no pod's requests tell."""

@@ -56,6 +56,7 @@ def test_what_a_grant_waits_for_is_in_the_status_until_it_has_come() -> None:
     [
         ("startup-taint.cluster-autoscaler.kubernetes.io/driver", "is starting"),
         ("karpenter.sh/unregistered", "is starting"),
+        ("node.cloudprovider.kubernetes.io/uninitialized", "is starting"),
         ("dedicated", ""),
     ],
 )

@@ -13,16 +13,16 @@ from apportion.kube import kinds
 from apportion.kube.client import Api
 from apportion.kube.cluster import Cluster
 from apportion.kube.prices import STEADY_ROUNDS, unlike
-from apportion.kube.reports import Reports
+from apportion.kube.reports import Reports, replaced
 from apportion.model.caps import Kind
 from apportion.model.curves import Usl
-from apportion.model.jobs import Admission
+from apportion.model.jobs import Admission, Block
 from apportion.model.plan import Decision, Price
 from apportion.model.policy import Policy
 from apportion.model.snapshot import Snapshot
 from apportion.optimizer import kept
 from apportion.planner import decide
-from builders import A100, H100, LONG_AGO, NOW, job, nodes, queue, quota, snapshot
+from builders import A100, H100, LONG_AGO, NOW, job, nodes, queue, quota, running, snapshot
 
 WORLD = snapshot(job("waiting", 1, 16, queue_name="red"), on=nodes(1), queues=(queue("red", quota(8)),))
 
@@ -99,6 +99,21 @@ def test_a_price_that_is_small_beside_the_highest_waits_for_other_news(now: floa
     assert unlike(status(0.001), status(now), highest=0.3) == differs
 
 
+def test_the_highest_price_is_that_of_before_or_of_now() -> None:
+    """What was dear beside the rest is, and the rest is not, when the dear one gets cheap."""
+    before, after = status(0.3), status(0.0)
+    before["prices"].append({"flavor": "a100", "price": 0.001})
+    after["prices"] = [{"flavor": "h100", "price": 0.29}, {"flavor": "a100", "price": 0.004}]
+    assert not unlike(before, after, highest=0.0)
+
+
+async def test_a_price_of_money_is_no_measure_for_those_of_accelerators(resting: Decision) -> None:
+    server = Server("red")
+    assert await server.round(WORLD, at(resting, Price("h100", 0.3))) == 2
+    dear = at(resting, Price("h100", 0.6), Price("", 100.0, cap=Kind.BUDGET))
+    assert [await server.round(WORLD, dear) for _ in range(STEADY_ROUNDS)][-1] == 1
+
+
 async def test_prices_that_changed_for_good_are_told_once_after_some_rounds(resting: Decision) -> None:
     server = Server("red")
     before = at(resting, Price("h100", 0.3), Price("h100", 0.1, "red"))
@@ -132,6 +147,67 @@ async def test_a_count_is_told_whatever_the_prices(resting: Decision) -> None:
     assert await server.round(WORLD, resting) == 0
     less = tuple(replace(use, used=0) for use in resting.queue_use)
     assert await server.round(WORLD, replace(resting, queue_use=less)) == 1
+
+
+async def test_a_queue_counts_who_has_something_and_who_waits_for_it() -> None:
+    """Who names no queue stands in `default`; who has ended, is suspended or cannot be read waits for nothing."""
+    runs = running(job("runs", 1, 1), {"h100-0": 1})
+    waits = [job(f"waits-{at}", 1, 1, 16) for at in range(2)]
+    over = [replace(job("over"), completed=True), replace(job("off"), suspended=True)]
+    broken = replace(job("broken"), block=Block("Invalid", "spec: expected something else"), steps=())
+    elsewhere = job("elsewhere", 1, 1, queue_name="red")
+    queues = (queue("default", quota(8)), queue("red", quota(8)))
+    world = snapshot(runs, *waits, *over, broken, elsewhere, on=nodes(1), queues=queues)
+    server = Server("default", "red")
+    await server.round(world, decide(world, Policy()))
+    default, red = (server.status(kinds.QUEUE_KIND, name) for name in ("default", "red"))
+    assert (default["admitted"], default["pending"]) == (1, 2)
+    assert (red["admitted"], red["pending"]) == (1, 0)
+
+
+async def test_what_a_queue_lends_and_borrows_stands_in_its_status(resting: Decision) -> None:
+    server = Server("red")
+    use = tuple(replace(one, nominal=8, used=5, borrowed=1, lent=2) for one in resting.queue_use)
+    await server.round(WORLD, replace(resting, queue_use=use))
+    (row,) = server.status(kinds.QUEUE_KIND, "red")["flavors"]
+    assert row == {"name": "h100", "nominal": 8, "used": 5, "borrowed": 1, "lent": 2, "price": row["price"]}
+
+
+async def test_a_gap_without_end_and_prices_that_the_schema_does_not_take_are_not_written(resting: Decision) -> None:
+    server = Server()
+    prices = (Price("h100", 0.5), Price("a100", -0.1), Price("h100", 0.25, "red"), Price("", 2.0, cap=Kind.BUDGET))
+    plan = replace(resting.plan, objective=0.0, bound=1.0, prices=prices)
+    await server.round(WORLD, replace(resting, plan=plan))
+    policy = server.status(kinds.POLICY, "default")
+    parse_allocation_policy({"metadata": {"name": "default"}, "spec": {}, "status": policy})
+    assert (policy["gap"], policy["prices"]) == (1e9, [{"flavor": "h100", "price": 0.5}])
+
+
+def test_a_status_of_the_policy_is_written_over_the_one_that_was_read_alone() -> None:
+    """And what others say in its conditions stays."""
+    conditions = [{"type": "Audited", "status": "True"}]
+    raw = {"metadata": {"uid": "u"}, "status": {"round": 3, "conditions": conditions}}
+    assert replaced(raw, {"round": 4}) == [
+        {"op": "test", "path": "/metadata/uid", "value": "u"},
+        {"op": "test", "path": "/status/round", "value": 3},
+        {"op": "add", "path": "/status", "value": {"conditions": conditions, "round": 4}},
+    ]
+    assert replaced({"metadata": {"uid": "u"}}, {"round": 4}) == [
+        {"op": "test", "path": "/metadata/uid", "value": "u"},
+        {"op": "add", "path": "/status", "value": {"round": 4}},
+    ]
+
+
+@pytest.mark.parametrize("field", ["round", "mode", "pending", "admitted", "dominantShare", "observedGeneration"])
+def test_every_count_of_a_status_is_worth_a_write(field: str) -> None:
+    old = {"metadata": {"uid": "u"}, "status": {field: 1}}
+    assert replaced(old, {field: 1}) is None
+    assert replaced(old, {field: 2}) is not None
+
+
+async def test_an_object_that_is_gone_gets_no_status(resting: Decision) -> None:
+    server = Server()
+    assert await server.round(WORLD, resting) == 1, "the policy's; there is no queue"
 
 
 async def test_prices_are_not_taken_back_by_rounds_without_a_plan(resting: Decision) -> None:

@@ -13,7 +13,7 @@ from apportion.learning import (
     with_progress,
     with_restart,
 )
-from apportion.learning.following import MOST_POINTS, TOLD_AGAIN_SECONDS
+from apportion.learning.following import MOST_POINTS, MOST_SAMPLES, TOLD_AGAIN_SECONDS, WINDOW, Sample
 from apportion.model.jobs import Job
 from apportion.model.measured import NO_RECORD, Observation
 from builders import LONG_AGO, NOW, job, running
@@ -148,3 +148,39 @@ def test_progress_is_told_by_the_hundredth_and_at_the_end() -> None:
     assert with_progress(record, 0.4, NOW + 60).progress == 0.4, "a checkpoint was lost"
     nearly = with_progress(record, 0.995, NOW)
     assert with_progress(nearly, 1.0, NOW + 60).progress == 1.0
+
+
+def test_a_resize_whose_pods_were_all_ready_once_is_over_also_when_one_falls_out_later() -> None:
+    ready = beginning()
+    out = stay_of(resized(job("a"), 4, None), ready)
+    assert out is not None
+    back = followed(stay_of(resized(job("a"), 4, 500.0), out), [(600, 400), (620, 400), (640, 400)])
+    assert restart_cost(back, 400.0) is None
+
+
+def test_the_first_sample_counts_when_the_job_has_settled_to_the_second() -> None:
+    assert len(followed(beginning(), [(20 + SETTLE - 1, 400)]).recent) == 0
+    assert len(followed(beginning(), [(20 + SETTLE, 400)]).recent) == 1
+
+
+def test_of_a_stay_no_more_samples_are_kept_than_are_of_use() -> None:
+    long = followed(beginning(), [(100 + 15 * at, 400) for at in range(200)])
+    assert (len(long.recent), len(long.first)) == (WINDOW, MOST_SAMPLES)
+    assert followed(long.counted(), [(9000, 400)]).first == ()
+
+
+def test_a_good_sample_from_before_the_resize_by_another_clock_costs_nothing() -> None:
+    early = replace(beginning(), first=(Sample(400.0, NOW - 3),))
+    assert restart_cost(early, 400.0) == 0.0
+
+
+def test_what_is_written_has_as_many_digits_as_it_is_sure_of() -> None:
+    seen = observation(followed(beginning(), [(90 + at, 123.456789) for at in range(3)]))
+    assert seen is not None
+    assert seen.rate == 123.5
+    assert with_restart(NO_RECORD, 12.3456).restart_seconds == 12.3
+
+
+def test_a_rate_on_one_flavor_replaces_none_on_another() -> None:
+    both = noted(noted(NO_RECORD, Observation(2, "h100", 10.0, NOW)), Observation(2, "a100", 5.0, NOW + 1))
+    assert [point.flavor for point in both.points] == ["h100", "a100"]

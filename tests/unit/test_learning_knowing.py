@@ -6,7 +6,8 @@ import pytest
 
 from apportion.learning import informed
 from apportion.learning.fitting import PER_REPLICA, Measured, fitted
-from apportion.learning.speeds import MOST_APART
+from apportion.learning.knowing import Asked, known_of
+from apportion.learning.speeds import MOST_APART, levels
 from apportion.model.curves import GLOBAL_BATCH, PER_REPLICA_BATCH, Learned, Points, Usl
 from apportion.model.eligibility import speed
 from apportion.model.jobs import FlavorChoice, Job, Memory
@@ -189,3 +190,27 @@ def test_a_measured_restart_counts_within_four_times_what_was_declared() -> None
     costs = (90.0, 1.0, 9000.0)
     found = [told(measured(asked, (1, 100), restart=cost))[0].restart_seconds for cost in costs]
     assert found == [90.0, 15.0, 240.0]
+
+
+def test_a_measured_restart_counts_where_no_rate_was_measured() -> None:
+    [found] = told(measured(job("a", restart_seconds=60.0), restart=90.0))
+    assert found.restart_seconds == 90.0
+
+
+def test_of_a_job_with_a_fixed_batch_less_is_expected_of_more_replicas() -> None:
+    [fixed, grows] = told(measured(job("a", 1, 8, curve=GLOBAL_BATCH), (1, 100)), measured(job("b", 1, 8), (1, 100)))
+    assert rate(fixed, 8) < rate(grows, 8)
+
+
+def test_of_two_flavors_the_one_that_was_seen_last_is_what_the_curve_is_of() -> None:
+    def seen(last: str) -> str:
+        points = tuple(Observation(1, name, 100.0, NOW + (name == last)) for name in ("a100", "h100"))
+        return known_of(Asked(points, PER_REPLICA_BATCH, False, 1, (("a100", 8), ("h100", 8)))).base
+
+    assert (seen("a100"), seen("h100")) == ("a100", "h100")
+
+
+def test_a_declared_curve_that_gives_no_rate_says_nothing_of_flavors() -> None:
+    seen = (Observation(2, "h100", 100.0, NOW),)
+    for curve in (Points(()), Points(((1, float("inf")),)), Usl(1.0, -1.0)):
+        assert levels(seen, curve) == {}

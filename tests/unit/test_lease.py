@@ -130,6 +130,88 @@ async def test_a_leader_that_ends_gives_the_lease_up_and_nobody_else_does(server
     assert await other.tick(), "at once"
 
 
+async def test_a_leader_leads_less_long_than_others_wait_and_from_before_it_asked(server: Server, clock: Clock) -> None:
+    """Its patches may be under way for a while, and so may the reply that tells it that it leads."""
+
+    class Slow(Server):
+        async def request(self, *asked: Any, **more: Any) -> Any:
+            clock.now += 1
+            return await server.request(*asked, **more)
+
+    one = Election(Slow(), "system", "apportion", "one", 6.0, clock)
+    began = clock.now
+    assert await one.tick()
+    clock.now = began + 4.7
+    assert one.leads()
+    clock.now = began + 4.9
+    assert not one.leads()
+
+
+async def test_others_wait_for_as_long_as_the_lease_says_since_they_saw_it_change(server: Server, clock: Clock) -> None:
+    """Its holder may have been started with another duration."""
+    one = Election(server, "system", "apportion", "one", 10.0, clock)
+    other = candidate(server, clock, "other")
+    assert await one.tick()
+    clock.now += 9
+    assert not await other.tick(), "seen for the first time"
+    clock.now += 9.9
+    assert not await other.tick()
+    assert (other.holder, server.holder()) == ("one", "one")
+    clock.now += 0.1
+    assert await other.tick()
+    assert (other.holder, server.holder()) == ("other", "other")
+
+
+async def test_a_lease_says_since_when_and_after_how_many_others_its_holder_has_it(
+    server: Server, clock: Clock
+) -> None:
+    one, other = candidate(server, clock, "one"), candidate(server, clock, "other")
+    await one.tick()
+    first = server.lease["spec"]
+    assert (first["leaseDurationSeconds"], first["leaseTransitions"], first["acquireTime"]) == (
+        6,
+        0,
+        first["renewTime"],
+    )
+    clock.now += 2
+    await one.tick()
+    assert server.lease["spec"]["acquireTime"] == first["acquireTime"]
+    assert server.lease["spec"]["renewTime"] > first["renewTime"]
+    await one.release()
+    await other.tick()
+    taken = server.lease["spec"]
+    assert (taken["leaseTransitions"], taken["acquireTime"]) == (1, taken["renewTime"])
+
+
+async def test_what_others_wrote_into_the_spec_of_a_lease_stays(server: Server, clock: Clock) -> None:
+    election = candidate(server, clock, "a")
+    await election.tick()
+    server.edit({**server.lease, "spec": {**server.lease["spec"], "strategy": "OldestEmulationVersion"}})
+    clock.now += 7
+    assert await election.tick()
+    assert server.lease["spec"]["strategy"] == "OldestEmulationVersion"
+
+
+async def test_a_leader_that_ends_leaves_the_lease_that_another_has_taken(server: Server, clock: Clock) -> None:
+    election = candidate(server, clock, "a")
+    await election.tick()
+    server.edit({**server.lease, "spec": {**server.lease["spec"], "holderIdentity": "b"}})
+    await election.release()
+    assert server.holder() == "b"
+
+
+async def test_a_lease_that_may_not_be_read_is_no_lease_that_is_missing(clock: Clock) -> None:
+    class Forbidding(Server):
+        async def request(self, method: str, path: str, *_: Any, **__: Any) -> Any:
+            self.asked.append(method)
+            raise Refused(403, "Forbidden", path)
+
+    server = Forbidding()
+    with pytest.raises(Refused):
+        await candidate(server, clock, "a").tick()
+    assert server.asked == ["GET"]
+
+
 async def test_a_lease_that_two_write_at_a_time_has_one_leader(server: Server, clock: Clock) -> None:
     one, other = candidate(server, clock, "one"), candidate(server, clock, "other")
     assert await one.tick()

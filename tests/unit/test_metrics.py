@@ -148,6 +148,13 @@ def test_no_price_is_told_where_no_plan_was_made(world: Snapshot, decision: Deci
     assert not [name for name, _ in observed(world, nothing) if name.endswith("shadow_price")]
 
 
+def test_who_starts_is_counted_as_a_change_and_costs_no_restart() -> None:
+    fresh = snapshot(job("fresh", 1, 2, restart_seconds=7.0), on=(node("a"),))
+    got = observed(fresh, decide(fresh, Policy()))
+    assert sum(value for (name, _), value in got.items() if name == "apportion_resizes_total") == 1
+    assert got["apportion_restart_seconds_total", ()] == 0
+
+
 def test_changes_that_wait_are_not_counted(world: Snapshot, decision: Decision) -> None:
     later = replace(decision, resizes=tuple(replace(resize, wave=1) for resize in decision.resizes))
     assert not [name for name, _ in observed(world, later) if name == "apportion_resizes_total"]

@@ -16,11 +16,12 @@ from apportion.config import Settings
 from apportion.controller import prometheus
 from apportion.controller.observer import Observer, read
 from apportion.controller.prometheus import NoNumber, ask
-from apportion.kube.cluster import Cluster
+from apportion.kube.cluster import Cluster, Observed
 from apportion.kube.jobs import JobFacts, job_facts
 from apportion.kube.kinds import JOB, POLICY
+from apportion.kube.raw import timestamp
 from apportion.model.jobs import Block, Job
-from apportion.model.measured import Observation
+from apportion.model.measured import Observation, Record
 from apportion.model.policy import Prometheus
 from builders import NOW, job, running
 
@@ -321,3 +322,78 @@ async def test_only_so_many_questions_are_open_at_once(
 def policy(url: str) -> dict[str, Any]:
     spec = {"metricsSource": {"prometheus": {"url": url}}}
     return {"metadata": {"name": "default", "uid": "p", "resourceVersion": "1"}, "spec": spec}
+
+
+async def test_progress_is_known_to_the_next_snapshot() -> None:
+    stage, observer = staged({PROGRESS: "0.25"})
+    await look(stage, observer, 1)
+    [known] = stage.cluster.observed.values()
+    assert (known.record.progress, known.record.progress_at) == (0.25, NOW)
+
+
+async def test_what_a_resize_cost_is_counted_once() -> None:
+    """Counted with each rate, it would soon outweigh all that was known."""
+    stage, observer = staged({THROUGHPUT: "100"})
+    await look(stage, observer, 1)
+    (key,) = stage.cluster.observed
+    stage.cluster.observed[key] = Observed(stage.jobs[0].uid, Record((), 100.0))
+    grant = {"admission": {**STATUS["admission"], "replicas": 3, "round": 2, "since": timestamp(NOW + 5)}}
+    stage.cluster.apply(JOB, {**raw({THROUGHPUT: "100"}, version=2), "status": grant})
+    memory = stage.cluster.entries["TrainingJob"]["team", "a"].value.job.memory
+    stage.jobs = [replace(running(job("a"), {"n1": 3}, since=NOW + 5), memory=memory)]
+    await look(stage, observer, 8)
+    assert stage.cluster.observed[key].record.restart_seconds == 0.5 * 100 + 0.5 * 10
+
+
+async def test_a_job_that_was_made_again_begins_with_what_its_own_status_says() -> None:
+    stage, observer = staged({THROUGHPUT: "100"})
+    await look(stage, observer, 3)
+    again = raw({THROUGHPUT: "7"}, version=9)
+    again["metadata"]["uid"] = "uid-again"
+    grant = {"admission": {**STATUS["admission"], "round": 2}}
+    stage.cluster.apply(JOB, {**again, "status": grant})
+    memory = stage.cluster.entries["TrainingJob"]["team", "a"].value.job.memory
+    stage.jobs = [replace(stage.jobs[0], uid="uid-again", memory=memory)]
+    await look(stage, observer, 1)
+    [known] = stage.cluster.observed.values()
+    assert (known.uid, known.record.points) == ("uid-again", ())
+
+
+async def test_a_job_that_cannot_be_read_is_not_looked_at() -> None:
+    stage, observer = staged({THROUGHPUT: "100"})
+    broken = raw({THROUGHPUT: "100"}, version=2)
+    broken["spec"]["minReplicas"] = -1
+    stage.cluster.apply(JOB, {**broken, "status": STATUS})
+    await look(stage, observer, 3)
+    assert not stage.cluster.observed
+
+
+async def test_the_same_trouble_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    stage, observer = staged({THROUGHPUT: "fast"})
+    with caplog.at_level("WARNING", "apportion"):
+        await look(stage, observer, 3)
+    assert len(caplog.records) == 1
+
+
+async def test_a_reply_without_end_is_not_read_to_it(session: aiohttp.ClientSession, served: Any) -> None:
+    source = await served({**vector(1), "padding": "x" * prometheus.LONGEST_REPLY})
+    with pytest.raises(NoNumber, match="the reply has more than"):
+        await ask(session, source, "up")
+
+
+async def test_what_a_server_says_is_cut(session: aiohttp.ClientSession, served: Any) -> None:
+    source = await served({"status": "error", "error": "x" * 1000})
+    with pytest.raises(NoNumber) as none:
+        await ask(session, source, "up")
+    assert none.value.message == "status 200: " + "x" * (prometheus.LONGEST_REASON - 3) + "..."
+
+
+async def test_the_server_is_told_how_long_it_is_waited_for(session: aiohttp.ClientSession, served: Any) -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(str((await request.post())["timeout"]))
+        return web.json_response(vector(1))
+
+    await ask(session, await served(answer), "up")
+    assert asked == [f"{prometheus.TIMEOUT_SECONDS:g}s"]

@@ -5,18 +5,18 @@ from typing import Any
 
 import pytest
 
-from apportion.model.flavors import Node
+from apportion.model.flavors import Flavor, Node
 from apportion.model.jobs import Backoff, Block, FlavorChoice, Job, Memory
-from apportion.model.plan import NOTHING, Decision, Outcome, Plan, Status
+from apportion.model.plan import NOTHING, Decision, Grant, Outcome, Plan, Status
 from apportion.model.policy import NO_BUDGET, Policy
 from apportion.model.selection import NodeChoice, Requirement, Taint
-from apportion.model.snapshot import Ceiling
+from apportion.model.snapshot import Ceiling, Snapshot, Terms
 from apportion.planner import decide
 from apportion.planner.churn import Churn
 from apportion.planner.decide import wanted
 from apportion.planner.elsewhere import elsewhere
-from apportion.planner.explain import Reasons
-from builders import GPU, LONG_AGO, NOW, job, node, nodes, queue, quota, running, snapshot
+from apportion.planner.explain import Reasons, free_after, shown
+from builders import A100, GPU, LONG_AGO, NOW, job, node, nodes, queue, quota, running, snapshot
 
 
 def outcome_of(decision: Decision, name: str) -> Outcome:
@@ -194,10 +194,11 @@ def test_free_accelerators_that_lie_apart_are_no_room() -> None:
     [
         ((), "needs 2 h100; 8 are free, and left in this round"),
         ((Ceiling("yours", "h100", 2),), "needs 2 h100; 8 are free, and left in this round"),
+        ((Ceiling("mine", "a100", 1),), "needs 2 h100; 8 are free, and left in this round"),
         ((Ceiling("mine", "a100", 1), Ceiling("mine", "h100", 1)),
          "needs 2 h100; 8 are free, and kept for queues that own them"),
     ],
-    ids=["no ceiling", "a ceiling that leaves as much", "another queue takes back"],
+    ids=["no ceiling", "another queue's", "another flavor's", "another queue takes back"],
 )  # fmt: skip
 def test_free_accelerators_that_a_queue_may_not_borrow_now(ceiling: tuple[Ceiling, ...], says: str) -> None:
     """What is free is whole: it is not the shape of the nodes."""
@@ -275,6 +276,125 @@ def test_a_step_that_costs_more_than_it_earns() -> None:
     reason, message = stays(young, on=nodes(1))
     assert reason == "NotWorthIt"
     assert message.startswith("2 of at most 4: the next step (3) needs 1 more h100; that would earn less")
+
+
+def reasons_of(world: Snapshot, **targets: Grant) -> Reasons:
+    """Of a round that gives each job this, or nothing."""
+    plan = Plan((), 0.0, 0.0, Status.OPTIMAL, "")
+    given = {one.key: targets.get(one.key.name, NOTHING) for one in world.jobs}
+    return Reasons(world, plan, given, Churn(world, NO_BUDGET))
+
+
+def test_a_job_whose_flavor_is_gone_says_so() -> None:
+    one = running(job("one", 1, 4), TWO)
+    found = reasons_of(snapshot(one, on=nodes(1), flavors=(A100,)), one=Grant("h100", 2)).next_step(one)
+    assert found == Block("FlavorGone", "2 of at most 4: flavor h100 is not in the cluster any more")
+
+
+def test_a_job_whose_queue_lists_its_flavor_no_more_may_have_no_more_of_it() -> None:
+    one = running(job("one", 1, 4, queue_name="mine"), TWO)
+    world = snapshot(one, on=nodes(1), queues=(queue("mine", quota(8, "a100")),))
+    found = reasons_of(world, one=Grant("h100", 2)).next_step(one)
+    assert found == Block(
+        "QuotaExceeded", "2 of at most 4: the next step (3) needs 1 more h100; queue mine holds 2 of its 0"
+    )
+
+
+@pytest.mark.parametrize("terms", [Terms(pinned=True), Terms(grows=False)], ids=["it is left alone", "it may not grow"])
+def test_a_job_that_is_not_to_be_changed_says_so(terms: Terms) -> None:
+    one = running(job("one", 1, 4), TWO)
+    world = snapshot(one, on=nodes(1), terms={one.key: terms})
+    found = reasons_of(world, one=Grant("h100", 2)).next_step(one)
+    assert found == Block("NotGrown", "2 of at most 4: not changed for the moment")
+
+
+def test_a_step_of_several_replicas_needs_room_for_all_of_them() -> None:
+    """Two nodes have room for one more each, and the step needs three."""
+    one = running(replace(job("one", 1, 5), steps=(2, 5)), TWO)
+    others = [running(job(f"other-{at}", 1, 1, 7 - 2 * (at == 0)), {f"h100-{at}": 1}) for at in range(2)]
+    world = snapshot(one, *others, on=nodes(2))
+    given = {other.key.name: Grant("h100", 1) for other in others}
+    found = reasons_of(world, one=Grant("h100", 2), **given).next_step(one)
+    assert found == Block(
+        "NoCapacity", "2 of at most 5: the next step (5) needs 3 more h100; 2 are free; namespace team holds 14"
+    )
+
+
+def test_a_flavor_that_no_node_carries_is_named() -> None:
+    assert waits(job("one", flavors=(FlavorChoice("a100"),)), on=nodes(1)) == (
+        "NoCompatibleFlavor",
+        "no node carries a100 now",
+    )
+
+
+def test_what_a_required_affinity_asks_is_named() -> None:
+    where = NodeChoice(alternatives=((Requirement("zone", "In", ("b",)),), (Requirement("disk", "Exists"),)))
+    _, message = waits(job("one", nodes=where), on=nodes(1))
+    assert message.startswith("none of 1 nodes with h100 matches zone In b; disk Exists")
+
+
+def test_what_a_queue_does_not_lend_is_held_though_nobody_uses_it() -> None:
+    lab = (queue("mine", quota(1), cohort="lab"), queue("yours", quota(8, lend=2), cohort="lab"))
+    one, other = job("one", 2, 2, queue_name="mine"), running(job("other", 2, 2, queue_name="mine"), TWO)
+    found = reasons_of(snapshot(one, other, on=nodes(2), queues=lab), other=Grant("h100", 2)).waiting(one)
+    assert found == Block("QuotaExceeded", "needs 2 h100; queue mine holds 2 of its 1 and may borrow 2")
+    third = (*lab, queue("third", quota(0), cohort="lab"))
+    theirs = running(job("theirs", 2, 2, queue_name="third"), TWO)
+    world = snapshot(one, theirs, on=nodes(2), queues=third)
+    found = reasons_of(world, theirs=Grant("h100", 2)).waiting(one)
+    assert found == Block("QuotaExceeded", "needs 2 h100; cohort lab holds 8 of its 9")
+
+
+def test_of_several_flavors_the_reason_is_the_firsts_and_three_are_told_of() -> None:
+    flavors = tuple(Flavor(name, GPU) for name in ("a", "b", "c", "d"))
+    quotas = (quota(0, "a"), *(quota(8, name) for name in ("b", "c", "d")))
+    lab = (queue("mine", *quotas, cohort="lab"), queue("yours", quota(8, "a"), cohort="lab"))
+    full = [running(job(f"full-{name}", 8, 8, queue_name=""), {f"{name}-0": 8}, name) for name in "bcd"]
+    theirs = running(job("theirs", 8, 8, queue_name="yours"), {"a-0": 8}, "a")
+    on = tuple(one for name in "abcd" for one in nodes(1, flavor=name))
+    asked = job("one", 1, 1, queue_name="mine")
+    world = snapshot(asked, theirs, *full, on=on, queues=lab, flavors=flavors)
+    given = {f"full-{name}": Grant(name, 8) for name in "bcd"}
+    found = reasons_of(world, theirs=Grant("a", 8), **given).waiting(asked)
+    assert found.reason == "QuotaExceeded"
+    assert [part.split(";")[0] for part in found.message.split("; or ")] == ["needs 1 a", "needs 1 b", "needs 1 c"]
+
+
+def test_the_two_that_hold_most_are_named() -> None:
+    holders = {"red": 4, "blue": 3, "grey": 1}
+    jobs = [running(job(name, 1, 4, queue_name=name), {"h100-0": count}) for name, count in holders.items()]
+    world = snapshot(job("one", 1, 1), *jobs, on=nodes(1))
+    found = reasons_of(world, **{name: Grant("h100", count) for name, count in holders.items()}).waiting(world.jobs[2])
+    assert world.jobs[2].key.name == "one"
+    assert found.message == "needs 1 h100; 0 are free; queue red holds 4, queue blue holds 3"
+
+
+@pytest.mark.parametrize(
+    ("need", "nominal", "reason"),
+    [(3, 8, "ChurnBudgetSpent"), (4, 8, "NoCapacity"), (3, 2, "QuotaExceeded")],
+    ids=["as much as they have beyond their minimums", "more than that", "more than its queue may use"],
+)
+def test_what_others_keep_since_the_churn_budget_is_spent_is_named_where_it_would_do(
+    need: int, nominal: int, reason: str
+) -> None:
+    rich = running(job("rich", 5, 8, queue_name="yours"), {"h100-0": 8})
+    asked = job("one", need, need, queue_name="mine")
+    lab = (queue("mine", quota(nominal, borrow=0), cohort="lab"), queue("yours", quota(8), cohort="lab"))
+    world = snapshot(asked, rich, on=nodes(1), queues=lab, terms={rich.key: Terms(steady=True)})
+    assert reasons_of(world, rich=Grant("h100", 8)).waiting(asked).reason == reason
+
+
+def test_nodes_that_do_not_exist_have_nothing_free() -> None:
+    on = (*nodes(1), node("hoped-for", exists=False))
+    assert free_after(snapshot(on=on), {})["hoped-for"] == {}
+
+
+@pytest.mark.parametrize(
+    ("resource", "amount", "says"),
+    [("cpu", 1500, "1.5"), ("memory", 2**30, "1Gi"), ("ephemeral-storage", 3 * 2**29, "1.5Gi"), (GPU, 8, "8")],
+)
+def test_amounts_are_written_as_people_do(resource: str, amount: int, says: str) -> None:
+    assert shown(resource, amount) == says
 
 
 def not_elsewhere(one: Job, *others: Job, on: tuple[Node, ...]) -> list[str]:

@@ -75,6 +75,38 @@ def test_a_running_lender_grows_although_the_borrower_would_make_more_of_it() ->
     assert target(decision, "borrower").replicas == 8
 
 
+@pytest.mark.parametrize("has", [0, 2], ids=["it waits", "it runs"])
+def test_free_accelerators_that_no_quota_covers_are_no_reason_to_keep_what_is_borrowed(has: int) -> None:
+    """Eight are free, and the cohort has nothing to use them by."""
+    owner = job("owner", 2 if has else 8, 8, queue_name="mine")
+    borrower = running(job("borrower", 2, 16, queue_name="heavy"), {"h100-0": 8, "h100-1": 8 - has})
+    decision = decided(borrower, running(owner, {"h100-2": has}) if has else owner, queues=UNEVEN, on=3)
+    assert target(decision, "owner").replicas == 8
+    assert target(decision, "borrower").replicas == 8
+
+
+@pytest.mark.parametrize(
+    ("amount", "holds", "on", "foreign", "back"),
+    [(4, 16, 3, 0, 4), (6, 12, 3, 0, 2), (4, 12, 2, 0, 0), (6, 12, 2, 0, 2), (3, 12, 2, 4, 3), (4, 8, 3, 0, 0)],
+    ids=[
+        "all quota is used",
+        "some is not",
+        "as much is free",
+        "less is free",
+        "others hold it",
+        "nothing is borrowed",
+    ],
+)
+def test_what_is_free_and_covered_by_quota_is_taken_before_borrowers_give_back(
+    amount: int, holds: int, on: int, foreign: int, back: int
+) -> None:
+    borrower = running(job("borrower", 1, 16, queue_name="yours"), {"h100-0": 8, "h100-1": holds - 8})
+    there = (*nodes(on)[:-1], replace(nodes(on)[-1], foreign={GPU: foreign}))
+    ledger = Ledger(snapshot(borrower, on=there, queues=LAB), {borrower.key: Terms()})
+    ledger.divide(amount, H100, (LAB[1],))
+    assert ledger.reclaimed["yours", "h100"] == back
+
+
 def test_a_running_lender_takes_back_no_more_than_its_nominal_quota() -> None:
     """What the borrower has of a third queue's quota is not the owner's to take."""
     queues = (LAB[0], queue("heavy", quota(4), cohort="lab", weight=100.0), queue("third", quota(4), cohort="lab"))

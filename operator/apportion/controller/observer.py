@@ -106,7 +106,7 @@ class Observer:
         """Of a job that runs, says how it is measured, and has now what it had in the snapshot."""
         entry = self.ground.cluster.entries[kinds.JOB.name].get(job.key)
         facts: JobFacts | None = entry.value if entry is not None else None
-        if facts is None or facts.job.uid != job.uid or facts.meters is NO_METERS or facts.error:
+        if facts is None or facts.job.uid != job.uid or facts.meters is NO_METERS:
             return None
         return facts if job.admission is not None and facts.job.admission == job.admission else None
 

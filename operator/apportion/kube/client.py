@@ -18,6 +18,7 @@ import aiohttp
 from kubernetes.aio import client as k8s
 from kubernetes.aio import config as k8s_config
 from kubernetes.aio.config.config_exception import ConfigException
+from yaml import YAMLError
 
 from apportion.kube.clock import ServerClock
 from apportion.kube.kinds import Kind
@@ -122,7 +123,7 @@ class Api:
             )
             self.clock.hear(response.headers.get("Date", ""), time.monotonic() - started)
             return response.status, response.headers, await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, OSError) as error:
             raise Unreachable(f"{method} {path}: {error or type(error).__name__}") from error
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
@@ -196,12 +197,13 @@ async def connect(kubeconfig: str | None = None, context: str | None = None, tim
             await k8s_config.load_kube_config(
                 config_file=kubeconfig, context=context, client_configuration=configuration, persist_config=False
             )
-    except (ConfigException, OSError, ValueError, TypeError) as error:
+        configuration.retries = None
+        # With trust_env aiohttp reads ~/.netrc in a thread for each request: only where a proxy makes it needed.
+        configuration.client_session_kwargs = {"trust_env": bool(getproxies())}
+        client = k8s.ApiClient(configuration)
+    # The loader fails of what a file lacks with whatever Python makes of it; OSError: also a certificate that is none.
+    except (ConfigException, OSError, ValueError, TypeError, AttributeError, YAMLError) as error:
         raise NoConfiguration(f"no usable Kubernetes configuration: {' '.join(str(error).split())}") from error
-    configuration.retries = None
-    # With trust_env aiohttp reads ~/.netrc in a thread for each request: only where a proxy makes it needed.
-    configuration.client_session_kwargs = {"trust_env": bool(getproxies())}
-    client = k8s.ApiClient(configuration)
     client.user_agent = FIELD_MANAGER
     return Api(client, timeout_seconds)
 

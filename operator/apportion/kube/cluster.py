@@ -138,8 +138,7 @@ class Cluster:
 
     def policy(self) -> Policy:
         """The AllocationPolicy, or the defaults where there is none that can be read."""
-        policies = sorted(self.values(kinds.POLICY), key=lambda policy: (policy.name != "default", policy.name))
-        return policies[0] if policies else Policy()
+        return next(iter(self.values(kinds.POLICY)), Policy())
 
     def deployment(self, job: JobFacts) -> DeploymentFacts | None:
         """The job's Deployment: the one it owns, or the one it names."""

@@ -83,7 +83,6 @@ class PodFacts:
     replica_set: str
     holds: str | None
     claims: bool
-    priority_preempts: bool
 
 
 def pod_facts(raw: Raw) -> PodFacts | None:
@@ -127,7 +126,6 @@ def pod_facts(raw: Raw) -> PodFacts | None:
         replica_set=replica_set,
         holds=node or nominated,
         claims=bool(list(mappings(spec, "resourceClaims"))),
-        priority_preempts=text(spec, "preemptionPolicy") != "Never" and integer(spec, "priority") > 0,
     )
 
 
@@ -263,7 +261,6 @@ class PriorityClassFacts:
     name: str
     value: int
     preempts: bool
-    is_default: bool
 
 
 def priority_class_facts(raw: Raw) -> PriorityClassFacts:
@@ -271,7 +268,6 @@ def priority_class_facts(raw: Raw) -> PriorityClassFacts:
         text(raw, "metadata", "name"),
         integer(raw, "value"),
         text(raw, "preemptionPolicy") != "Never",
-        raw.get("globalDefault") is True,
     )
 
 

@@ -39,7 +39,6 @@ class Losses:
             most = max(count for _, count in history)
             if total < (1 - MOST_LOST) * most and flavor not in self.grace:
                 self.grace[flavor], self.back[flavor] = now + GRACE_SECONDS, most
-                history.clear()
             history.append((now, total))
             if flavor in self.grace:
                 whole = total >= self.back[flavor] and flavor not in self._waiting(snapshot)

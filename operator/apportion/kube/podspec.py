@@ -7,10 +7,8 @@ from functools import lru_cache
 from typing import Any
 
 from apportion.kube.raw import Raw, amounts, mapping, mappings, text, texts
-from apportion.model.resources import CPU, MEMORY, PODS, Amounts, plus
+from apportion.model.resources import PODS, Amounts, plus
 from apportion.model.selection import NodeChoice, Requirement, Taint, Toleration
-
-NOT_ACCELERATORS = frozenset({CPU, MEMORY, PODS, "ephemeral-storage", "storage"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +64,7 @@ def most(left: Amounts, right: Amounts) -> dict[str, int]:
 
 def accelerator_resources(needed: Amounts) -> list[str]:
     """Extended resources: a name with a domain that is not Kubernetes' own."""
-    return sorted(
-        name
-        for name in needed
-        if name not in NOT_ACCELERATORS and "/" in name and not name.startswith(("kubernetes.io/", "hugepages-"))
-    )
+    return sorted(name for name in needed if "/" in name and not name.startswith("kubernetes.io/"))
 
 
 def node_choice(spec: Raw, extra: tuple[Requirement, ...] = ()) -> NodeChoice:

@@ -100,8 +100,6 @@ def quantity(name: str, value: str) -> int | None:
     """A quantity in the smallest unit of its resource, rounded up as Kubernetes does; None if it is malformed."""
     try:
         parsed: Decimal = parse_quantity(value[:40])
-        if not parsed.is_finite():
-            return None
         scaled = parsed * 1000 if name == CPU else parsed
         return min(LARGEST, int(scaled.to_integral_value(rounding="ROUND_CEILING")))
     except (ValueError, ArithmeticError):

@@ -226,7 +226,7 @@ class Reasons:
             kept = 0 if theirs is None or theirs.lending_limit is None else max(0, share - theirs.lending_limit)
             held += use if other.name == queue.name else max(use, kept)
             reserved += share
-        if held + more > reserved and len(group) > 1:
+        if held + more > reserved:
             return f"cohort {queue.cohort} holds {held} of its {reserved}"
         return None
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from apportion.model.eligibility import waiting_for_nodes
 from apportion.model.jobs import Admission, Block, Condition, Displaced, Job, JobKey
-from apportion.model.plan import NOTHING, Clearing, Grant, Outcome
+from apportion.model.plan import Clearing, Grant, Outcome
 from apportion.planner.churn import remembered
 from apportion.planner.defragmentation import displaced
 from apportion.planner.explain import Reasons
@@ -127,7 +127,7 @@ def _why(round_: Round, state: State, before: Grant, target: Grant, granted: Gra
             return Block(
                 "WaitingForRoom", f"gets {target.replicas} on {target.flavor} as soon as the room for all comes free"
             )
-        if before is not NOTHING and before.replicas and job.key in round_.taken:
+        if before.replicas and job.key in round_.taken:
             return Block("Preempted", f"{round_.taken[job.key]}; it keeps its place in the queue")
         return round_.reasons.waiting(state.asks)
     if (coming := _for_nodes(round_, job, before, granted)) is not None:
