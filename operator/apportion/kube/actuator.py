@@ -34,7 +34,6 @@ class Done:
     """
 
     outcome: Outcome
-    wrote_status: bool = False
     wrote_workload: bool = False
     lost: str = ""
     refused: str = ""
@@ -53,7 +52,7 @@ class Actuator:
         """All shrinks before any grow, then what is only told; in each group up to sixteen requests at a time."""
         jobs = {job.key: job for job in snapshot.jobs}
         flavors = {flavor.name: flavor for flavor in snapshot.flavors}
-        leaving = {resize.key: resize for resize in decision.resizes if resize.wave == 0 and resize.leaving}
+        leaving = {resize.key: resize for resize in decision.resizes if resize.leaving}
         changes = [
             _Change(
                 outcome,
@@ -83,10 +82,7 @@ class Actuator:
             self._move, [change for change, done in zip(work, told, strict=True) if not done.lost]
         )
         by_key = {done.outcome.key: done for done in told}
-        for done in moved:
-            before = by_key[done.outcome.key]
-            by_key[done.outcome.key] = replace(done, wrote_status=before.wrote_status)
-        return list(by_key.values())
+        return list((by_key | {done.outcome.key: done for done in moved}).values())
 
     async def _gathered(self, write: Callable[["_Change"], Awaitable[Done]], work: list["_Change"]) -> list[Done]:
         gate = asyncio.Semaphore(CONCURRENCY)
@@ -112,7 +108,7 @@ class Actuator:
         if not self._status_differs(change, facts):
             return Done(change.outcome)
         await self._write_status(change, facts)
-        return Done(change.outcome, wrote_status=True)
+        return Done(change.outcome)
 
     async def _move(self, change: "_Change") -> Done:
         facts = self._facts(change)

@@ -98,7 +98,7 @@ def in_waves(
             continue
         resize, job = Resize(key, current, target), jobs[key]
         if resize.kind not in ("Admit", "Grow", "Move"):
-            shrinks.append(leaving(job, resize, flavor_of))
+            shrinks.append(leaving(job, resize))
         elif (kind := eligibility.kind(job, target.flavor)) is not None:
             new = max(0, target.replicas - bound_on(job, target.flavor, flavor_of))
             each = slots_of_new(snapshot, job, target.flavor) if eligibility.new else 0
@@ -262,7 +262,7 @@ def after_shrinks(
     return coming
 
 
-def leaving(job: Job, resize: Resize, flavor_of: Mapping[str, str | None]) -> Resize:
+def leaving(job: Job, resize: Resize) -> Resize:
     """Name the pods that a shrink should take. The actuator writes their deletion costs."""
     if resize.kind != "Shrink":
         return resize
