@@ -91,8 +91,9 @@ def test_marked_complete_gives_everything_back() -> None:
     assert (outcome.memory.phase, outcome.granted.replicas) == ("Succeeded", 0)
 
 
-def test_suspend_gives_everything_back() -> None:
-    _, outcome = decided(replace(TWO, suspended=True))
+@pytest.mark.parametrize("held", [False, True])
+def test_suspend_gives_everything_back_also_of_a_job_that_is_held(held: bool) -> None:
+    _, outcome = decided(replace(TWO, suspended=True, held=held))
     assert (outcome.memory.phase, outcome.granted.replicas, outcome.touch) == ("Suspended", 0, True)
 
 
