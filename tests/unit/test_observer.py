@@ -350,13 +350,17 @@ async def test_a_job_that_was_made_again_begins_with_what_its_own_status_says() 
     await look(stage, observer, 3)
     again = raw({THROUGHPUT: "7"}, version=9)
     again["metadata"]["uid"] = "uid-again"
-    grant = {"admission": {**STATUS["admission"], "round": 2}}
+    grant = {"admission": {**STATUS["admission"], "round": 2, "since": timestamp(NOW - 10)}}
     stage.cluster.apply(JOB, {**again, "status": grant})
     memory = stage.cluster.entries["TrainingJob"]["team", "a"].value.job.memory
-    stage.jobs = [replace(stage.jobs[0], uid="uid-again", memory=memory)]
+    stage.jobs = [replace(running(job("a"), {"n1": 2}, since=NOW - 10), uid="uid-again", memory=memory)]
     await look(stage, observer, 1)
     [known] = stage.cluster.observed.values()
     assert (known.uid, known.record.points) == ("uid-again", ())
+    await look(stage, observer, 7)
+    [known] = stage.cluster.observed.values()
+    assert known.record.points
+    assert known.record.restart_seconds is None, "it was started, not resized"
 
 
 async def test_a_job_that_cannot_be_read_is_not_looked_at() -> None:

@@ -25,7 +25,7 @@ from apportion.learning import (
     with_progress,
     with_restart,
 )
-from apportion.model.jobs import Block, Job, JobKey
+from apportion.model.jobs import Block, Job
 from apportion.model.measured import Record
 from apportion.model.policy import Prometheus
 
@@ -65,7 +65,8 @@ class Observer:
     settings: Settings
     leads: Callable[[], bool]
     now: Callable[[], float]
-    stays: dict[JobKey, Stay] = field(default_factory=dict)
+    stays: dict[str, Stay] = field(default_factory=dict)
+    """By the uid of the job: one made again under its name was started, not resized."""
 
     async def run(self) -> None:
         """For ever. A pass that takes longer than a period is not followed by another at once."""
@@ -92,15 +93,17 @@ class Observer:
         current = self.ground.current()
         watched = [(job, facts) for job in current if (facts := self._facts(job)) is not None]
         # What was learned of the others is in their status, or they are gone.
-        self.keep({job.key for job in current if job.admission is not None})
+        self.keep([job for job in current if job.admission is not None])
         if any(await asyncio.gather(*(one(job, facts) for job, facts in watched))):
             self.ground.measured()
 
-    def keep(self, keys: Collection[JobKey]) -> None:
+    def keep(self, jobs: Collection[Job]) -> None:
         """Forget all other jobs."""
-        for known in (self.stays, self.ground.cluster.observed):
-            for key in known.keys() - keys:
-                known.pop(key)
+        for uid in self.stays.keys() - {job.uid for job in jobs}:
+            self.stays.pop(uid)
+        observed = self.ground.cluster.observed
+        for key in observed.keys() - {job.key for job in jobs}:
+            observed.pop(key)
 
     def _facts(self, job: Job) -> JobFacts | None:
         """Of a job that runs, says how it is measured, and has now what it had in the snapshot."""
@@ -112,7 +115,7 @@ class Observer:
 
     def learn(self, job: Job, reading: Reading) -> bool:
         """Take in one reading; True if it is worth a round."""
-        stay = stay_of(job, self.stays.get(job.key))
+        stay = stay_of(job, self.stays.get(job.uid))
         if stay is None:
             return False
         before = self.ground.cluster.observed.get(job.key)
@@ -123,7 +126,7 @@ class Observer:
             stay, record = self._with_rate(stay, record, reading.rate, now)
         if reading.progress is not None:
             record = with_progress(record, reading.progress, now)
-        self.stays[job.key] = stay
+        self.stays[job.uid] = stay
         settled = stay.ready is not None and now >= stay.ready + self.settings.settle_seconds
         # A job that starts has no rate yet, and that is no trouble.
         trouble = reading.trouble if settled else before.trouble
