@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 from rich.console import Console
@@ -188,10 +189,12 @@ def simulation_(names: tuple[str, ...], rules: tuple[str, ...], seed: int) -> No
 @click.option("--hours", default=24.0, show_default=True)
 @click.option("--round-seconds", default=60.0, show_default=True)
 @click.option("--seeds", default=5, show_default=True)
-def tuning_(part: str, nodes: int, jobs: int, hours: float, round_seconds: float, seeds: int) -> None:
+@click.option("--scene", "scenes", multiple=True, type=click.Choice(list(tuning.SCENES)), help="Held out; all if none.")
+@click.option("--against", multiple=True, type=click.Choice(tuning.BASELINES), help="Held out; all if none.")
+def tuning_(part: str, seeds: int, scenes: tuple[str, ...], against: tuple[str, ...], **size: Any) -> None:
     """The default policy against candidates and baselines. Not one of the parts that run without a name."""
-    scale = tuning.Scale(nodes, jobs, hours, round_seconds)
-    on = f"{jobs} jobs in {hours:g} h on {16 * nodes} accelerators, {seeds} seeds"
+    scale = tuning.Scale(**size)
+    on = f"{scale.jobs} jobs in {scale.hours:g} h on {16 * scale.nodes} accelerators, {seeds} seeds"
     if part in ("training", "all"):
         header = ("CANDIDATE", "MEAN JCT TO DEFAULT", "P99 JCT TO DEFAULT", "RESTARTS A JOB", "LONGEST WAIT, H")
         show(f"Training, load 1 and 1.5: {on}", header, list(tuning.training_rows(scale, seeds)))
@@ -200,8 +203,9 @@ def tuning_(part: str, nodes: int, jobs: int, hours: float, round_seconds: float
             "POLICY", "PROGRAM'S MEAN JCT OVER ITS", "P99", "LEAST POSSIBLE", "MEAN JCT, H", "RESTARTS A JOB",
             "LONGEST WAIT, H", "NEVER DONE",
         )  # fmt: skip
-        for scene in tuning.SCENES:
-            show(f"Held out, {scene}: {on}", header, list(tuning.held_out_rows(scale, scene, seeds)))
+        for scene in scenes or tuning.SCENES:
+            rows = tuning.held_out_rows(scale, tuning.SCENES[scene], against or tuning.BASELINES, seeds)
+            show(f"Held out, {scene}: {on}", header, list(rows))
 
 
 bench(prog_name="bench")

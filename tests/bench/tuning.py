@@ -32,12 +32,12 @@ CANDIDATES = {
 
 @dataclass(frozen=True)
 class Scale:
-    """nodes of 8 accelerators, of each of two flavors; jobs and hours of a trace; every: seconds of a round."""
+    """nodes of 8 accelerators, of each of two flavors; jobs and hours of a trace."""
 
     nodes: int
     jobs: int
     hours: float
-    every: float = 60.0
+    round_seconds: float
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class Scene:
         return f"load {self.load:g}, {self.elastic:.0%} elastic"
 
 
-SCENES = tuple(Scene(load, elastic) for load in (1.0, 1.5, 0.7) for elastic in (0.9, 0.3))
+SCENES = {str(scene): scene for load in (1.0, 1.5, 0.7) for elastic in (0.9, 0.3) for scene in [Scene(load, elastic)]}
+BASELINES = tuple(name for name in PLAYED if name != PROGRAM)
 
 
 def trace(scale: Scale, scene: Scene) -> Trace:
@@ -61,7 +62,7 @@ def trace(scale: Scale, scene: Scene) -> Trace:
 def trials(scale: Scale, scene: Scene, contenders: Sequence[tuple[str, Policy, str]], seeds: range) -> list[Trial]:
     """contenders: name, policy, rule."""
     start = cluster(scale.nodes)
-    setting = Setting(start, trace(scale, scene), Course(scale.every, measuring=Measuring()))
+    setting = Setting(start, trace(scale, scene), Course(scale.round_seconds, measuring=Measuring()))
     runs = [(Contender(name, start, policy, PLAYED[rule]), seed) for seed in seeds for name, policy, rule in contenders]
     return list(played(setting, runs, scale.jobs, 2))
 
@@ -83,13 +84,14 @@ def least(scale: Scale, scene: Scene, seeds: range) -> list[float]:
     return [least_mean_seconds(each, room_of(start)) for each in jobs]
 
 
-def held_out_rows(scale: Scale, scene: Scene, seeds: int) -> Iterator[tuple[str, ...]]:
-    """The program against every baseline, and how far below each one could be at all."""
-    rules = [(name, DEFAULT, name) for name in PLAYED]
+def held_out_rows(scale: Scale, scene: Scene, against: Sequence[str], seeds: int) -> Iterator[tuple[str, ...]]:
+    """The program against these baselines, and how far below each one could be at all."""
+    names = (PROGRAM, *against)
+    rules = [(name, DEFAULT, name) for name in names]
     held_out = range(HELD_OUT, HELD_OUT + seeds)
     found = trials(scale, scene, rules, held_out)
     lowest = least(scale, scene, held_out)
-    for name in PLAYED:
+    for name in names:
         pairs = ("-", "-") if name == PROGRAM else (
             f"{ratio(found, PROGRAM, name, 'jctMean'):.2f}", f"{ratio(found, PROGRAM, name, 'jctP99'):.2f}",
         )  # fmt: skip
@@ -104,7 +106,7 @@ def held_out_rows(scale: Scale, scene: Scene, seeds: int) -> Iterator[tuple[str,
 def training_rows(scale: Scale, seeds: int) -> Iterator[tuple[str, ...]]:
     """Candidates against the default, over all scenes at load 1 and above together."""
     contenders = [(name, policy, PROGRAM) for name, policy in CANDIDATES.items()]
-    scenes = [scene for scene in SCENES if scene.load >= 1]
+    scenes = [scene for scene in SCENES.values() if scene.load >= 1]
     all_of = [trials(scale, scene, contenders, range(TRAINING, TRAINING + seeds)) for scene in scenes]
     for name in CANDIDATES:
         jct = [_relative(found, name, "jctMean") for found in all_of]
