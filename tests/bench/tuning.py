@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
+from apportion.cli.playing import played
 from apportion.cli.policy import PLAYED
-from apportion.cli.simulate import played
 from apportion.model.policy import Objective, Policy, Stability
 from apportion.model.rounds import PROGRAM
 from apportion.simulator import Contender, Course, Interval, Measuring, Mix, Setting, Trace, Trial, difference

@@ -248,3 +248,24 @@ def test_the_worker_answers_each_request_and_survives_a_bad_one(tmp_path: Path) 
     assert answers[2].values is None
     assert "AttributeError" in answers[2].message
     assert answers[0].values.tolist() == answers[3].values.tolist()
+
+
+def test_an_answer_that_nobody_hears_any_more_is_no_trouble(tmp_path: Path) -> None:
+    """Its command was killed while it solved."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    request = pickle.dumps((program(), Limits("highs", True, 0.0, 10.0)))
+    heard, answers = os.pipe()
+    os.close(heard)
+    words = [sys.executable, "-m", "apportion.optimizer.worker", str(folder)]
+    done = subprocess.run(
+        words,
+        input=HEADER.pack(len(request)) + request,
+        stdout=answers,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+    os.close(answers)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert not folder.exists()

@@ -3,20 +3,17 @@
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.progress import TimeRemainingColumn
 
 from apportion.api.dump import InputError, read_text
 from apportion.api.parse import shown
+from apportion.cli.playing import played
 from apportion.cli.policy import PLAYED, other_policy
-from apportion.cli.progress import progress
 from apportion.cli.results import csv_text, document, rows_of
 from apportion.cli.source import Read, Source, fail, read
 from apportion.cli.tables import console, table
@@ -39,13 +36,11 @@ from apportion.simulator import (
     ground_of,
     mix_of,
     read_rows,
-    trial,
     write_rows,
 )
 from apportion.simulator.play import Watch
 
 GENERATE = "generate"
-SHOWN_EVERY = 0.2
 
 
 @dataclass(frozen=True)
@@ -172,50 +167,3 @@ def _write(folder: Path, trials: Sequence[Trial], names: Sequence[str], asked: A
     except OSError as error:
         fail(f"-o {folder}: expected a folder that can be written to: {error.strerror}")
     click.echo(f"written to {folder}: {', '.join(files)}")
-
-
-def played(setting: Setting, runs: Sequence[tuple[Contender, int]], jobs: int, most: int) -> Iterator[Trial]:
-    """In the order of `runs`, each in a process of its own, so many at once; on one process in this one."""
-    with progress(TimeRemainingColumn()) as bar:
-        task = bar.add_task("jobs done", total=jobs * len(runs))
-        if min(most, len(runs)) == 1:
-            for number, (one, seed) in enumerate(runs):
-
-                def told(done: int, before: int = number * jobs) -> None:
-                    bar.update(task, completed=before + done)
-
-                yield trial(setting, one, seed, told)
-            return
-        context = get_context("spawn")
-        counts = context.Array("L", len(runs), lock=False)
-        with ProcessPoolExecutor(min(most, len(runs)), context, _begin, (setting, counts)) as pool:
-            waiting: list[Future[Trial]] = [
-                pool.submit(_run, one, seed, number) for number, (one, seed) in enumerate(runs)
-            ]
-            left = set(waiting)
-            while left:
-                _, left = wait(left, SHOWN_EVERY, FIRST_COMPLETED)
-                bar.update(task, completed=sum(counts))
-            yield from (future.result() for future in waiting)
-
-
-def _begin(setting: Setting, counts: Any) -> None:
-    """Once in each process: what all of its runs share."""
-    global _SHARED
-    _SHARED = (setting, counts)
-
-
-_SHARED: tuple[Setting, Any] | None = None
-
-
-def _run(contender: Contender, seed: int, number: int) -> Trial:
-    assert _SHARED is not None
-    setting, counts = _SHARED
-
-    def told(done: int) -> None:
-        counts[number] = done
-        parent = parent_process()
-        if parent is None or not parent.is_alive():
-            os._exit(1)  # nobody wants the result any more
-
-    return trial(setting, contender, seed, told)

@@ -3,6 +3,7 @@
 Started by process.py as `python -m apportion.optimizer.worker FOLDER`; FOLDER holds CBC's files and goes with it.
 """
 
+import contextlib
 import os
 import pickle
 import shutil
@@ -31,7 +32,8 @@ def serve(source: BinaryIO, sink: BinaryIO, folder: str) -> None:
 
 def main() -> None:
     folder = sys.argv[1]
-    with os.fdopen(os.dup(1), "wb") as sink:
+    # Where nobody is left to hear an answer, nobody is left to hear of that either.
+    with contextlib.suppress(BrokenPipeError), os.fdopen(os.dup(1), "wb") as sink:
         # What a solver prints must not get between the answers.
         quiet = os.open(os.devnull, os.O_WRONLY)
         os.dup2(quiet, 1)
