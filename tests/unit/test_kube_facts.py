@@ -404,6 +404,10 @@ def test_the_last_editor_of_the_spec_is_named_not_the_status_writer() -> None:
         (GPU, "x", None),
         (GPU, "", None),
         (GPU, "9" * 400, 2**62),
+        ("memory", "1e9999999999", 2**62),
+        ("cpu", "1e9999999999", 2**62),
+        ("cpu", "1e999999", 2**62),
+        ("cpu", "-1e9999999999", -(2**62) * 1000),
     ],
 )
 def test_quantities(name: str, value: str, expected: int | None) -> None:

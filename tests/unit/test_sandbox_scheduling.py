@@ -15,6 +15,9 @@ from unit.sandbox_world import GPU, World, gpus
     ("name", "text", "expected"),
     [
         ("cpu", "100m", 100),
+        ("memory", "1e9999999999", 2**63 - 1),
+        ("memory", "9Ei", 2**63 - 1),
+        ("nvidia.com/gpu", "-1e9999999999", -(2**63 - 1)),
         ("cpu", "2", 2000),
         ("cpu", "0.0001", 1),
         ("memory", "1Gi", 2**30),

@@ -100,7 +100,11 @@ def quantity(name: str, value: str) -> int | None:
     """A quantity in the smallest unit of its resource, rounded up as Kubernetes does; None if it is malformed."""
     try:
         parsed: Decimal = parse_quantity(value[:40])
-        scaled = parsed * 1000 if name == CPU else parsed
+        if not parsed.is_finite():
+            return None
+        # Before it is an int: one with a million digits takes minutes to make.
+        bounded = max(Decimal(-LARGEST), min(Decimal(LARGEST), parsed))
+        scaled = bounded * 1000 if name == CPU else bounded
         return min(LARGEST, int(scaled.to_integral_value(rounding="ROUND_CEILING")))
     except (ValueError, ArithmeticError):
         return None

@@ -16,6 +16,7 @@ _SUFFIXES = {
     "E": Decimal(10**18), "Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30), "Ti": Decimal(2**40),
     "Pi": Decimal(2**50), "Ei": Decimal(2**60),
 }  # fmt: skip
+_LARGEST = Decimal(2**63 - 1)  # as in Kubernetes, which takes it for everything above
 _QUANTITY = re.compile(r"(?P<digits>[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)(?P<suffix>[numkMGTPE]?|[KMGTPE]i)")
 
 
@@ -25,8 +26,9 @@ def quantity(name: str, text: str) -> int:
     found = _QUANTITY.fullmatch(text)
     if found is None:
         raise ValueError(f"quantities must match the regular expression, got {text!r}")
-    value = Decimal(found["digits"]) * _SUFFIXES[found["suffix"]] * (1000 if name.endswith("cpu") else 1)
-    return int(value.to_integral_value(ROUND_CEILING))
+    value = max(-_LARGEST, min(_LARGEST, Decimal(found["digits"]))) * _SUFFIXES[found["suffix"]]
+    scaled = min(_LARGEST, value) * (1000 if name.endswith("cpu") else 1)
+    return int(scaled.to_integral_value(ROUND_CEILING))
 
 
 def amounts(listed: Obj | None) -> Amounts:
