@@ -1,9 +1,7 @@
 """A TrainingJob with its Deployment and pods as a `Job`. Total: what cannot be used becomes a `Block` with a reason."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 from apportion.api import InvalidObject, parse_training_job
@@ -12,7 +10,7 @@ from apportion.api.trainingjob import TrainingJobSpec
 from apportion.kube.facts import DeploymentFacts, PodFacts, PriorityClassFacts
 from apportion.kube.flavors import known
 from apportion.kube.memory import read_memory
-from apportion.kube.podspec import Asked, accelerator_resources, asked
+from apportion.kube.podspec import Asked, Template, accelerator_resources, asked, template_of
 from apportion.kube.raw import Raw, at, fingerprint, integer, mapping, seconds, text, texts
 from apportion.model.curves import GLOBAL_BATCH, PER_REPLICA_BATCH, Curve, Points, Usl
 from apportion.model.flavors import Flavor
@@ -22,28 +20,6 @@ from apportion.model.selection import ANY_NODE, NodeChoice, Requirement
 
 NOTHING = asked({})
 ONE_POD = NOTHING.requests
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """An embedded pod template, as text: thousands of parsed ones are many times larger, and are seldom rendered."""
-
-    text: str
-    hash: str
-    asked: Asked
-
-    def parsed(self) -> dict[str, Any]:
-        return dict(json.loads(self.text))
-
-
-def template_of(raw: Raw) -> Template:
-    return _template(json.dumps(raw, default=str))
-
-
-@lru_cache(maxsize=1024)
-def _template(text_: str) -> Template:
-    raw = json.loads(text_)
-    return Template(text_, fingerprint(raw), asked(mapping(raw, "spec")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +77,11 @@ def job_facts(raw: Raw) -> JobFacts:
         retried=annotations.get(RETRY, ""),
         memory=read_memory(raw),
     )
-    spec, error = None, ""
-    try:
-        spec = parse_training_job({k: v for k, v in raw.items() if k != "status"}).spec
-    except InvalidObject as invalid:
-        error = f"{invalid.field}: {invalid.message}" if invalid.field else invalid.message
-    template = spec.template if spec is not None else None
+    spec, template, error = _read(raw)
     return JobFacts(
         job=_with_spec(job, spec) if spec is not None else job,
         error=error,
-        template=template_of(template) if template is not None else None,
+        template=template,
         reference=spec.workload_ref.name if spec is not None and spec.workload_ref is not None else "",
         resource=spec.accelerators.resource if spec is not None else None,
         per_replica=spec.accelerators.per_replica if spec is not None else None,
@@ -119,6 +90,18 @@ def job_facts(raw: Raw) -> JobFacts:
         deleting=at(raw, "metadata", "deletionTimestamp") is not None,
         meters=_meters(spec, annotations) if spec is not None else NO_METERS,
     )
+
+
+def _read(raw: Raw) -> tuple[TrainingJobSpec | None, Template | None, str]:
+    """(The spec, its embedded template, "") or (None, None, why it cannot be read)."""
+    try:
+        spec = parse_training_job({k: v for k, v in raw.items() if k != "status"}).spec
+    except InvalidObject as invalid:
+        return None, None, f"{invalid.field}: {invalid.message}" if invalid.field else invalid.message
+    if spec.template is None:
+        return spec, None, ""
+    template = template_of(spec.template)
+    return (None, None, f"spec.template.spec.{template.malformed}") if template.malformed else (spec, template, "")
 
 
 def _meters(spec: TrainingJobSpec, annotations: Mapping[str, str]) -> Meters:

@@ -1,13 +1,13 @@
 """What a pod spec asks of a node, as the scheduler counts it."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from apportion.kube.raw import Raw, amounts, mapping, mappings, text, texts
-from apportion.model.resources import PODS, Amounts, plus
+from apportion.kube.raw import LARGEST, Raw, amounts, at, fingerprint, mapping, mappings, quantity, text, texts
+from apportion.model.resources import CPU, PODS, Amounts, plus
 from apportion.model.selection import NodeChoice, Requirement, Taint, Toleration
 
 
@@ -30,6 +30,33 @@ def asked(spec: Raw) -> Asked:
 def _asked(spec: str) -> Asked:
     raw: Any = json.loads(spec)
     return Asked(requests(raw), node_choice(raw), tuple(unmodelled(raw)), text(raw, "priorityClassName"))
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """An embedded pod template, as text: thousands of parsed ones are many times larger, and are seldom rendered.
+
+    malformed: the first thing in its spec that cannot be read; "": nothing.
+    """
+
+    text: str
+    hash: str
+    asked: Asked
+    malformed: str
+
+    def parsed(self) -> dict[str, Any]:
+        return dict(json.loads(self.text))
+
+
+def template_of(raw: Raw) -> Template:
+    return _template(json.dumps(raw, default=str))
+
+
+@lru_cache(maxsize=1024)
+def _template(text_: str) -> Template:
+    raw = json.loads(text_)
+    spec = mapping(raw, "spec")
+    return Template(text_, fingerprint(raw), asked(spec), malformed(spec))
 
 
 def requests(spec: Raw) -> dict[str, int]:
@@ -56,6 +83,30 @@ def requests(spec: Raw) -> dict[str, int]:
 def of_container(container: Raw) -> dict[str, int]:
     """Requests, and limits where nothing is requested: the API server's default, which a template in a file lacks."""
     return {**amounts(container, "resources", "limits"), **amounts(container, "resources", "requests")}
+
+
+def malformed(spec: Raw) -> str:
+    """The first resource that is none: where in the spec it is, and what was expected. "": all can be read."""
+    lists: list[tuple[str, Any]] = [("overhead", at(spec, "overhead"))]
+    for kind in ("initContainers", "containers"):
+        for number, container in enumerate(at(spec, kind) or ()):
+            for part in ("requests", "limits"):
+                lists.append((f"{kind}[{number}].resources.{part}", at(container, "resources", part)))
+    for place, listed in lists:
+        for name, value in (listed or {}).items() if isinstance(listed or {}, Mapping) else ():
+            if expected := _expected(str(name), str(value)):
+                return f"{place}.{name}: expected {expected}, not {str(value)[:40]!r}"
+    return ""
+
+
+def _expected(name: str, value: str) -> str:
+    amount = quantity(name, value)
+    if amount is None or amount < 0:
+        return "a quantity such as 500m or 16Gi, not below 0"
+    thousandths = quantity(CPU, value)
+    if accelerator_resources({name: amount}) and amount < LARGEST and thousandths is not None and thousandths % 1000:
+        return "a whole number"
+    return ""
 
 
 def most(left: Amounts, right: Amounts) -> dict[str, int]:
