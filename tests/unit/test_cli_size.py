@@ -108,6 +108,19 @@ def test_formulas_are_arithmetic(text: str, value: float) -> None:
     assert Formula("--x", text)(4) == value
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("R % 2", "Operator 'Mod' does not exist in expression 'R % 2'"),
+        ("9**9**9", "at R = 1: Numerical result out of range"),
+    ],
+)
+def test_why_it_is_no_formula_is_said_without_what_python_makes_of_it(text: str, why: str) -> None:
+    with pytest.raises(NotAFormula) as refused:
+        Formula("--x", text)
+    assert str(refused.value).endswith(why)
+
+
 def test_a_formula_has_no_memory() -> None:
     formula = Formula("--x", "R*2")
     assert [formula(3), formula(5), formula(3)] == [6, 10, 6]

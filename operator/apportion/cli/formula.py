@@ -2,6 +2,7 @@
 
 import ast
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,8 @@ FUNCTIONS: dict[str, Callable[..., float]] = {
     "max": max,
 }
 EXPECTED = f"expected arithmetic of R (+ - * / **, {', '.join(FUNCTIONS)})"
+
+OBJECT = re.compile(r"<ast\.(\w+) object at \w+>")
 
 
 class NotAFormula(Exception):
@@ -70,11 +73,11 @@ class Formula:
         try:
             found = float(self._evaluator.eval(self.text, previously_parsed=self._parsed))
         except InvalidExpression as error:
-            raise self._refusal(str(getattr(error, "message", error))) from None
+            raise self._refusal(OBJECT.sub(r"\1", str(getattr(error, "message", error)))) from None
         except ZeroDivisionError:
             raise NotAFormula(f"{self.option} {self.text!r}: divides by zero at R = {replicas}") from None
         except (ArithmeticError, ValueError, TypeError, RecursionError) as error:
-            raise NotAFormula(f"{self.option} {self.text!r}: no number at R = {replicas}: {error}") from None
+            raise NotAFormula(f"{self.option} {self.text!r}: no number at R = {replicas}: {error.args[-1]}") from None
         if not math.isfinite(found):
             raise NotAFormula(f"{self.option} {self.text!r}: no finite number at R = {replicas}")
         return found
