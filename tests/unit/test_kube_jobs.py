@@ -204,32 +204,6 @@ def test_a_spec_that_contradicts_its_template_is_invalid(asked: Any, accelerator
     assert (job.block, job.steps) == (Block("Invalid", message), ())
 
 
-QUANTITY = "expected a quantity such as 500m or 16Gi, not below 0, not"
-
-
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        (pods((GPU, 1), ("memory", "lots")), f"containers[0].resources.limits.memory: {QUANTITY} 'lots'"),
-        (pods((GPU, 1), ("cpu", -1)), f"containers[0].resources.limits.cpu: {QUANTITY} '-1'"),
-        (pods((GPU, "0.5")), f"containers[0].resources.limits.{GPU}: expected a whole number, not '0.5'"),
-        (pods((GPU, 1), overhead={"cpu": "x" * 99}), f"overhead.cpu: {QUANTITY} {'x' * 40!r}"),
-        (
-            pods((GPU, 1), initContainers=["", {"resources": {"requests": {"memory": "1 Gi"}}}]),
-            f"initContainers[1].resources.requests.memory: {QUANTITY} '1 Gi'",
-        ),
-    ],
-)
-def test_a_template_that_asks_for_no_quantity_is_invalid(spec: Any, message: str) -> None:
-    """The API server would refuse every pod of it; and what is not known to be asked for is not kept free."""
-    assert seen(asking(spec)).block == Block("Invalid", f"spec.template.spec.{message}")
-
-
-@pytest.mark.parametrize("amount", ["0", "2.0", "3000m", "1e30", "1k"])
-def test_whole_numbers_of_accelerators_are_quantities_however_they_are_written(amount: str) -> None:
-    assert seen(asking(pods((GPU, amount), ("memory", "0.5"), ("cpu", "0.1")))).block is None
-
-
 @pytest.mark.parametrize("others", [(), ((kinds.AUTOSCALER, scaler("job")),)], ids=["alone", "beside an autoscaler"])
 def test_a_job_that_cannot_be_read_keeps_what_runs(others: Others) -> None:
     """Counted by its Deployment's own template; of its spec nothing holds, but what is not of the spec does."""

@@ -64,6 +64,13 @@ def test_a_resource_that_a_node_offers_and_no_flavor_counts(fields: dict[str, An
             "none of 1 nodes with h100 matches memory Gt 80",
         ),
         (
+            NodeChoice(alternatives=tuple((Requirement("zone", "In", (f"z{i}",) * 99),) for i in range(7))),
+            nodes(1),
+            "none of 1 nodes with h100 matches "
+            + "; ".join(f"zone In {f'z{i},' * 8}..." for i in range(5))
+            + "; 2 more",
+        ),
+        (
             NodeChoice(selector=(("zone", "a"),)),
             (
                 node("here", labels={"gpu": "h100", "zone": "a"}, taints=(Taint("team", "x"),)),
@@ -72,7 +79,7 @@ def test_a_resource_that_a_node_offers_and_no_flavor_counts(fields: dict[str, An
             "the taint team=x:NoSchedule of the nodes with h100 is not tolerated",
         ),
     ],
-    ids=["label", "requirement", "taint"],
+    ids=["label", "requirement", "many", "taint"],
 )
 def test_no_node_takes_the_pod(where: NodeChoice, on: tuple[Any, ...], says: str) -> None:
     assert waits(job("one", nodes=where), on=on) == ("NoCompatibleFlavor", says)

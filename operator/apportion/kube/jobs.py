@@ -101,7 +101,8 @@ def _read(raw: Raw) -> tuple[TrainingJobSpec | None, Template | None, str]:
     if spec.template is None:
         return spec, None, ""
     template = template_of(spec.template)
-    return (None, None, f"spec.template.spec.{template.malformed}") if template.malformed else (spec, template, "")
+    wrong = template.asked.malformed
+    return (None, None, f"spec.template.spec.{wrong}") if wrong else (spec, template, "")
 
 
 def _meters(spec: TrainingJobSpec, annotations: Mapping[str, str]) -> Meters:
@@ -176,6 +177,8 @@ def translate(facts: JobFacts, around: Surroundings) -> Job:
     if facts.error:
         return as_it_runs(job, around, facts.error)
     needed, block = _needed(facts, around)
+    if needed.malformed and block is None:
+        return as_it_runs(job, around, f"Deployment {facts.reference!r}: spec.template.spec.{needed.malformed}")
     try:
         shape = _shape(facts, needed, around.catalog)
     except _Contradiction as found:

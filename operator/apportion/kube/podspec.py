@@ -1,24 +1,33 @@
 """What a pod spec asks of a node, as the scheduler counts it."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from apportion.kube.raw import LARGEST, Raw, amounts, at, fingerprint, mapping, mappings, quantity, text, texts
 from apportion.model.resources import CPU, PODS, Amounts, plus
-from apportion.model.selection import NodeChoice, Requirement, Taint, Toleration
+from apportion.model.selection import ANY_NODE, NodeChoice, Requirement, Taint, Toleration
+
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+NODE_AFFINITY = ("affinity", "nodeAffinity", REQUIRED)
+MOST_TERMS = 64
+MOST_CHARACTERS = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a snapshot needs of a pod spec. `requests` counts one pod; `nodes` has no requirements beside the spec."""
+    """What a snapshot needs of a pod spec. `requests` counts one pod; `nodes` has no requirements beside the spec.
+
+    malformed: the first thing in it that cannot be read, with its place in the spec; "": nothing.
+    """
 
     requests: Amounts
     nodes: NodeChoice
     unmodelled: tuple[str, ...]
     priority_class: str
+    malformed: str
 
 
 def asked(spec: Raw) -> Asked:
@@ -29,20 +38,20 @@ def asked(spec: Raw) -> Asked:
 @lru_cache(maxsize=1024)
 def _asked(spec: str) -> Asked:
     raw: Any = json.loads(spec)
-    return Asked(requests(raw), node_choice(raw), tuple(unmodelled(raw)), text(raw, "priorityClassName"))
+    wrong = beyond_bounds(raw)
+    nodes = ANY_NODE if wrong else node_choice(raw)
+    return Asked(
+        requests(raw), nodes, tuple(unmodelled(raw)), text(raw, "priorityClassName"), wrong or malformed_resource(raw)
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """An embedded pod template, as text: thousands of parsed ones are many times larger, and are seldom rendered.
-
-    malformed: the first thing in its spec that cannot be read; "": nothing.
-    """
+    """An embedded pod template, as text: thousands of parsed ones are many times larger, and are seldom rendered."""
 
     text: str
     hash: str
     asked: Asked
-    malformed: str
 
     def parsed(self) -> dict[str, Any]:
         return dict(json.loads(self.text))
@@ -55,8 +64,7 @@ def template_of(raw: Raw) -> Template:
 @lru_cache(maxsize=1024)
 def _template(text_: str) -> Template:
     raw = json.loads(text_)
-    spec = mapping(raw, "spec")
-    return Template(text_, fingerprint(raw), asked(spec), malformed(spec))
+    return Template(text_, fingerprint(raw), asked(mapping(raw, "spec")))
 
 
 def requests(spec: Raw) -> dict[str, int]:
@@ -85,15 +93,28 @@ def of_container(container: Raw) -> dict[str, int]:
     return {**amounts(container, "resources", "limits"), **amounts(container, "resources", "requests")}
 
 
-def malformed(spec: Raw) -> str:
+def beyond_bounds(spec: Raw) -> str:
+    """What is asked of nodes is looked up for every node in every round, for every job: it has a bound."""
+    terms = len(list(mappings(spec, *NODE_AFFINITY, "nodeSelectorTerms")))
+    if terms > MOST_TERMS:
+        return f"{'.'.join(NODE_AFFINITY)}.nodeSelectorTerms: expected at most {MOST_TERMS}, not {terms}"
+    for name in ("affinity", "tolerations", "nodeSelector"):
+        length = len(json.dumps(at(spec, name)))
+        if length > MOST_CHARACTERS:
+            return f"{name}: expected at most {MOST_CHARACTERS} characters as JSON, not {length}"
+    return ""
+
+
+def malformed_resource(spec: Raw) -> str:
     """The first resource that is none: where in the spec it is, and what was expected. "": all can be read."""
-    lists: list[tuple[str, Any]] = [("overhead", at(spec, "overhead"))]
+    lists = [("overhead", mapping(spec, "overhead"))]
     for kind in ("initContainers", "containers"):
-        for number, container in enumerate(at(spec, kind) or ()):
+        containers = at(spec, kind)
+        for number, container in enumerate(containers if isinstance(containers, list) else ()):
             for part in ("requests", "limits"):
-                lists.append((f"{kind}[{number}].resources.{part}", at(container, "resources", part)))
+                lists.append((f"{kind}[{number}].resources.{part}", mapping(container, "resources", part)))
     for place, listed in lists:
-        for name, value in (listed or {}).items() if isinstance(listed or {}, Mapping) else ():
+        for name, value in listed.items():
             if expected := _expected(str(name), str(value)):
                 return f"{place}.{name}: expected {expected}, not {str(value)[:40]!r}"
     return ""
@@ -120,16 +141,13 @@ def accelerator_resources(needed: Amounts) -> list[str]:
 
 def node_choice(spec: Raw, extra: tuple[Requirement, ...] = ()) -> NodeChoice:
     """nodeSelector, required node affinity and tolerations; preferences do not count."""
-    terms = list(mappings(spec, "affinity", "nodeAffinity", *REQUIRED, "nodeSelectorTerms"))
+    terms = list(mappings(spec, *NODE_AFFINITY, "nodeSelectorTerms"))
     return NodeChoice(
         selector=tuple(sorted(texts(spec, "nodeSelector").items())),
         alternatives=tuple(tuple(requirements(term)) for term in terms),
         requirements=extra,
         tolerations=tuple(toleration(raw) for raw in mappings(spec, "tolerations")),
     )
-
-
-REQUIRED = ("requiredDuringSchedulingIgnoredDuringExecution",)
 
 
 def requirements(term: Raw) -> Iterable[Requirement]:
@@ -151,9 +169,9 @@ def taint(raw: Raw) -> Taint:
 def unmodelled(spec: Raw) -> list[str]:
     """Constraints that the program does not know: pods may stay Pending for their sake."""
     found = []
-    if mapping(spec, "affinity", "podAntiAffinity").get(REQUIRED[0]):
+    if mapping(spec, "affinity", "podAntiAffinity").get(REQUIRED):
         found.append("required pod anti-affinity")
-    if mapping(spec, "affinity", "podAffinity").get(REQUIRED[0]):
+    if mapping(spec, "affinity", "podAffinity").get(REQUIRED):
         found.append("required pod affinity")
     if any(text(c, "whenUnsatisfiable") != "ScheduleAnyway" for c in mappings(spec, "topologySpreadConstraints")):
         found.append("topology spread constraints")

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+MOST_VALUES = 8
+
 
 @dataclass(frozen=True)
 class Requirement:
@@ -34,7 +36,9 @@ class Requirement:
                 return False
 
     def __str__(self) -> str:
-        return f"{self.key} {self.operator} {','.join(self.values)}".strip()
+        """The first of many values will do: this ends in messages."""
+        values = [*self.values[:MOST_VALUES], "..."] if len(self.values) > MOST_VALUES else self.values
+        return f"{self.key} {self.operator} {','.join(values)}".strip()
 
 
 @dataclass(frozen=True)

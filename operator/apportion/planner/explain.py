@@ -17,6 +17,7 @@ from apportion.planner.queueing import cohort_members, usage
 from apportion.planner.spending import Spending
 
 DEFAULT_TERMS = Terms()
+MOST_RULES = 5  # in a message
 UNSERVED = ("NoCapacity", "QuotaExceeded", "BudgetExceeded", "PowerCapped", "NotWorthIt")
 """Reasons of jobs that would take more if they could."""
 HOPELESS = ("NoCompatibleFlavor", "GangTooLarge")
@@ -129,7 +130,9 @@ class Reasons:
             rules = [f"{key}={value}" for key, value in job.nodes.selector]
             rules += [str(requirement) for requirement in job.nodes.requirements]
             rules += [str(r) for terms in job.nodes.alternatives for r in terms]
-            return f"none of {len(nodes)} nodes with {_carried(nodes)} matches {'; '.join(rules)}"
+            shown, more = rules[:MOST_RULES], len(rules) - MOST_RULES
+            shown += [f"{more} more"] * (more > 0)
+            return f"none of {len(nodes)} nodes with {_carried(nodes)} matches {'; '.join(shown)}"
         tolerating = [node for node in matching if any(selects(job, f, node) for f in able if f.name == node.flavor)]
         if not tolerating:
             first = matching[0]
