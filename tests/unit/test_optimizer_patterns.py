@@ -127,8 +127,14 @@ def test_too_many_nodes_or_patterns_are_not_looked_at(monkeypatch: pytest.Monkey
     assert pool.found() is None
     monkeypatch.setattr(room, "MOST_PATTERNS", 10)
     assert pool.patterns().arranged((4, 4, 4)) is not None
+
+
+def test_a_search_ends_after_so_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fullest pattern of the first node leads nowhere here."""
+    patterns = Pool((12, 8, 8), {2: 9, 4: 9, 5: 9, 6: 9}).patterns()
+    assert patterns.arranged((0, 1, 0, 2)) is not None
     monkeypatch.setattr(room, "MOST_STEPS", 1)
-    assert pool.patterns().arranged((4, 4, 4)) is None
+    assert patterns.arranged((0, 1, 0, 2)) is None
 
 
 def test_what_is_proved_holds_for_the_pods_that_stay() -> None:

@@ -3,9 +3,10 @@
 from apportion.optimizer.appraisal import Appraisal
 from apportion.optimizer.check import Use, promised_use, quota_breaches, violations
 from apportion.optimizer.filling import Filling, Offer
-from apportion.optimizer.packing import Placement, Sketch, place
+from apportion.optimizer.packing import Placement, place
 from apportion.optimizer.pricing import Pricing, RowUse, Step
 from apportion.optimizer.process import warm
+from apportion.optimizer.sketching import Sketch
 from apportion.optimizer.solve import solve, would_grow
 from apportion.optimizer.staying import claim_of, departing, survivors
 from apportion.optimizer.telling import kept

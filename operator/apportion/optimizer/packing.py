@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from apportion.model.flavors import Flavor
 from apportion.model.jobs import Job, JobKey
-from apportion.model.plan import Allocation, Grant
+from apportion.model.plan import Allocation
 from apportion.model.snapshot import Snapshot
+from apportion.optimizer.aligning import Demand
 from apportion.optimizer.cells import Shape, cells_of
 from apportion.optimizer.patterns import Kind, patterns_of
 from apportion.optimizer.staying import Ground, Stay
@@ -36,64 +37,6 @@ def place(snapshot: Snapshot, allocations: Iterable[Allocation]) -> Placement:
     placer = Placer(Ground(snapshot, cells_of(snapshot)))
     placer.place(allocations)
     return Placement(placer.placed, placer.unplaced)
-
-
-class Sketch:
-    """Grants of which the placement is asked again and again with small changes."""
-
-    def __init__(self, snapshot: Snapshot, grants: Mapping[JobKey, Grant]) -> None:
-        self._ground = Ground(snapshot, cells_of(snapshot))
-        self._staying = Placer(self._ground)
-        self._stays: dict[JobKey, Stay] = {}
-        self._whole: Placer | None = None
-        self.take(grants)
-
-    def take(self, changes: Mapping[JobKey, Grant]) -> None:
-        """From now on these are among the grants, instead of what the same jobs had."""
-        added = self._added(changes)
-        self._stays = self._changed(self._staying, self._stays, changes)
-        self._whole = added if added is not None and not added.unplaced else None
-
-    def fits(self, changes: Mapping[JobKey, Grant]) -> bool:
-        """Would all pods of the grants, with these changes, find a node? Those that find none anyway do not count."""
-        added = self._added(changes)
-        if added is not None and not added.unplaced:
-            return True
-        placer = self._staying.branch()
-        placer.complete(self._changed(placer, self._stays, changes).values())
-        lacking = self._placed().unplaced if placer.unplaced else {}
-        return all(count <= lacking.get(key, 0) for key, count in placer.unplaced.items())
-
-    def _placed(self) -> "Placer":
-        """All grants as they are."""
-        if self._whole is None:
-            self._whole = self._staying.branch()
-            self._whole.complete(self._stays.values())
-        return self._whole
-
-    def _added(self, changes: Mapping[JobKey, Grant]) -> "Placer | None":
-        """The changes on top of all others, which stay where they were put. None where one of them was put before."""
-        if any(key in self._stays and self._stays[key].missing for key in changes):
-            return None
-        placer = self._placed().branch()
-        stays = self._changed(placer, self._stays, changes)
-        placer.complete(stays[key] for key in changes if key in stays)
-        return placer
-
-    def _changed(
-        self, placer: "Placer", stays: Mapping[JobKey, Stay], changes: Mapping[JobKey, Grant]
-    ) -> dict[JobKey, Stay]:
-        after = dict(stays)
-        for key, grant in changes.items():
-            if key in self._ground.pinned:
-                continue
-            if (known := after.pop(key, None)) is not None:
-                placer.free[known.held.rows] += known.held.amounts
-            if grant.replicas:
-                after[key] = self._ground.stays(Allocation(key, grant.flavor, grant.replicas))
-                held = after[key].held
-                placer.free[held.rows] -= held.amounts
-        return after
 
 
 @dataclass
@@ -188,8 +131,11 @@ class Placer:
             self._bulk(new)
             while new.count and self._exchange(new):
                 self._bulk(new)
-        if any(new.count for new in news) and (found := self._arranged(news, wanted)) is not None:
-            self._rearrange(news, wanted, found)
+        if any(new.count for new in news):
+            if (found := self._arranged(news, wanted)) is not None:
+                self._rearrange(news, wanted, found)
+            elif any(new.count and self._lacks_others(new) for new in news):
+                self._align(news, wanted)
         self.unplaced.update((new.job.key, new.count) for new in news if new.count)
 
     def _arranged(self, news: list[_New], wanted: list[int]) -> list[tuple[int, dict[Kind, int]]] | None:
@@ -213,12 +159,43 @@ class Placer:
                     free[at, self.cells.column(name)] += amount * one.count
         return free
 
+    def _lacks_others(self, new: _New) -> bool:
+        """Whether some node has the accelerators for a pod of it, but not all else that it asks for."""
+        at = self.cells.indices(new.mask)
+        return bool((self.free[at, self.cells.column(new.job.resource)] >= dict(new.shape)[new.job.resource]).any())
+
+    def _align(self, news: list[_New], wanted: list[int]) -> None:
+        """Places them once more, by all that they ask for, and leaves it so where more pods find a node than before."""
+        missing, earlier = [new.count for new in news], self._lift(news)
+        for new, count in zip(news, wanted, strict=True):
+            new.count = count
+        demand = Demand(self.cells, self.free, [(new.mask, new.shape, new.count) for new in news])
+        self._exchanges = MOST_EXCHANGES
+        for new in sorted(news, key=lambda new: (-demand.share(new.mask, new.shape), self._size(new))):
+            while new.count and (
+                (at := demand.most_like(new.mask, new.shape, self.free)) is not None or self._exchange(new)
+            ):
+                if at is not None:
+                    self._move(new, at, 1)
+                    new.count -= 1
+        if sum(new.count for new in news) >= sum(missing):
+            self._lift(news)
+            for new, count in zip(news, missing, strict=True):
+                new.count = count
+            for at, one in earlier:
+                self._move(one, at, one.count)
+
+    def _lift(self, news: list[_New]) -> list[tuple[int, _New]]:
+        """Takes all new pods of these jobs off their nodes; where they were."""
+        keys = {new.job.key for new in news}
+        there = [(at, one) for at, here in self._new_on.items() for one in here.values() if one.job.key in keys]
+        for at, one in there:
+            self._move(one, at, -one.count)
+        return there
+
     def _rearrange(self, news: list[_New], wanted: list[int], found: list[tuple[int, dict[Kind, int]]]) -> None:
         """Moves these pods to where they all fit."""
-        keys = {new.job.key for new in news}
-        for at, here in self._new_on.items():
-            for one in [one for one in here.values() if one.job.key in keys]:
-                self._move(one, at, -one.count)
+        self._lift(news)
         of_kind: dict[Kind, list[_New]] = {}
         for new, count in zip(news, wanted, strict=True):
             new.count = count

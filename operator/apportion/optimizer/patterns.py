@@ -122,37 +122,41 @@ class _Search:
 
     def run(self, wanted: Counts) -> list[tuple[int, Counts]] | None:
         nodes = [(at, node) for at, alike in enumerate(self.patterns.classes) for node in alike.nodes]
+        if not nodes:
+            return None if any(wanted) else []
         self._classes = [at for at, _ in nodes]
-        self._ranked = [[tuple(row) for row in alike.patterns.tolist()] for alike in self.patterns.classes]
-        # By node and kind, how many pods at most it and all later ones hold.
-        each = [alike.patterns.max(axis=0) for alike in self.patterns.classes]
-        later = np.zeros((len(nodes) + 1, len(wanted)), dtype=np.int64)
-        for at in range(len(nodes) - 1, -1, -1):
-            later[at] = later[at + 1] + each[self._classes[at]]
-        self._later = [tuple(row) for row in later.tolist()]
+        # What is asked of pods that are left: how many of each kind, and how much of each resource in all.
+        names = sorted({name for kind in self.patterns.kinds for name, _ in kind.shape})
+        amounts = [[dict(kind.shape).get(name, 0) for name in names] for kind in self.patterns.kinds]
+        self._sums = np.hstack([np.eye(len(wanted), dtype=np.int64), np.array(amounts, dtype=np.int64)])
+        # Of both, what at most each node from this one on holds together.
+        most = [(alike.patterns @ self._sums).max(axis=0) for alike in self.patterns.classes]
+        each = np.array([most[at] for at in self._classes], dtype=np.int64)
+        self._later = np.vstack([np.cumsum(each[::-1], axis=0)[::-1], np.zeros_like(each[:1])])
         chosen: list[Counts] = []
-        if not self._place(0, 0, wanted, chosen):
+        start = np.array(wanted, dtype=np.int64)
+        if (start @ self._sums > self._later[0]).any() or not self._place(0, 0, start, chosen):
             return None
         return [(node, pattern) for (_, node), pattern in zip(nodes, chosen, strict=False)]
 
-    def _place(self, at: int, first: int, left: Counts, chosen: list[Counts]) -> bool:
+    def _place(self, at: int, first: int, left: Ints, chosen: list[Counts]) -> bool:
         """Whether what is left fits on the nodes from this one on; of nodes alike patterns are taken in one order."""
-        if not any(left):
+        if not left.any():
             return True
-        if any(count > most for count, most in zip(left, self._later[at], strict=True)):
-            return False
         self.steps += 1
-        if self.steps > MOST_STEPS:
-            return False
-        ranked, tried = self._ranked[self._classes[at]], set[Counts]()
-        for rank in range(first, len(ranked)):
-            rest = tuple(max(0, count - held) for count, held in zip(left, ranked[rank], strict=True))
-            if rest in tried:
+        rests = np.maximum(left - self.patterns.classes[self._classes[at]].patterns[first:], 0)
+        hopeful = (rests @ self._sums <= self._later[at + 1]).all(axis=1)
+        tried = set[bytes]()
+        for rank in np.flatnonzero(hopeful).tolist():
+            rest = rests[rank]
+            if rest.tobytes() in tried:
                 continue
-            tried.add(rest)
-            chosen.append(tuple(count - more for count, more in zip(left, rest, strict=True)))
-            following = rank if at + 1 < len(self._classes) and self._classes[at + 1] == self._classes[at] else 0
-            if self._place(at + 1, following, rest, chosen):
+            tried.add(rest.tobytes())
+            chosen.append(tuple((left - rest).tolist()))
+            alike = at + 1 < len(self._classes) and self._classes[at + 1] == self._classes[at]
+            if self._place(at + 1, first + rank if alike else 0, rest, chosen):
                 return True
             chosen.pop()
+            if self.steps > MOST_STEPS:
+                break
         return False

@@ -24,12 +24,13 @@ from apportion.optimizer.repair import Repair, grown_up, repaired, trimmed
 from apportion.optimizer.rows import Rows
 from apportion.optimizer.sharing import Target, nearest_to_current, priced, shared
 from apportion.optimizer.solving import Solvers
-from apportion.optimizer.stages import promised, staged
+from apportion.optimizer.stages import promised, reaching, staged
 from apportion.optimizer.staying import Ground, needed
 from apportion.optimizer.telling import Proof, kept, told
 from apportion.optimizer.value import terms_of
 
 MOST_TO_TRY_OFTEN = 1000  # columns of a program that takes next to no time
+MOST_NARROWINGS = 3  # of rows, where nodes do not hold what they allow
 PROMISE = 100.0  # what a promise weighs in a relaxation, in units of the most valuable option
 NEXT_TO_NOTHING = 1e-6  # of a job: rounding of a relaxation
 
@@ -206,16 +207,48 @@ class Round:
         return found, limits(self.snapshot, found, self.ground.cells)
 
     def attempted(self, found: Options, rows: Rows, effort: Effort) -> Attempt:
-        """As `placed`; where nodes could not hold what rows allow, once more with the patterns that they can hold."""
+        """As `placed`; where nodes could not hold what rows allow, again with what they can hold."""
         attempt = self.placed(found, rows, effort)
-        if effort.rough or self._levels or len(found.columns) > MOST_TO_TRY_OFTEN or attempt.whole_placed:
+        if effort.rough or self._levels or attempt.whole_placed:
             return attempt
-        fit = fit_of(found, self.ground.cells)
+        fit = fit_of(found, self.ground.cells) if len(found.columns) <= MOST_TO_TRY_OFTEN else None
         if fit is None:
-            return attempt
+            return self.narrowed(found, rows, effort, attempt)
         exact = self.placed(found, replace(rows, fit=fit), effort).without_room(attempt)
         # Of equals the exact one, whose bound is better.
         return max(exact, attempt, key=lambda one: one.rank)
+
+    def narrowed(self, found: Options, rows: Rows, effort: Effort, attempt: Attempt) -> Attempt:
+        """The best of this and of plans that take less of the nodes than rows of capacity allow.
+
+        Sums allow what no packing reaches where pods of many kinds contend for several resources. So rows are drawn in
+        by halves towards what is known to pack, as long as nodes do not hold what is left.
+        """
+        if attempt.certified and self._target(attempt.problem).reached(attempt.value, attempt.bound):
+            return attempt
+        at = [blocks.row for blocks in rows.blocks]
+        allowed = rows.right[at]
+        packed = np.minimum(attempt.whole.load(attempt.assignment.x)[at], allowed)
+        best = attempt
+        for _ in range(MOST_NARROWINGS):
+            if self.solvers.left <= 0:
+                break
+            right, between = rows.right.copy(), (packed + allowed) / 2
+            right[at] = between
+            again = self.placed(found, replace(rows, right=right), effort)
+            packed, allowed = (between, allowed) if again.whole_placed else (packed, between)
+            best = max(best, again, key=lambda one: one.rank)
+        widened = self._widened(best, found, rows)
+        bound = min(widened.bound, attempt.bound) if attempt.certified else widened.bound
+        return replace(widened, bound=bound).without_room(attempt)
+
+    def _widened(self, attempt: Attempt, found: Options, rows: Rows) -> Attempt:
+        """The attempt over all that rows allow: of what admits no less, what is proved there."""
+        x, whole = attempt.assignment.x, attempt.whole.on(found, rows, attempt.limits)
+        problem = reaching(whole.unstaged(len(rows)), x)
+        proved = priced(problem, x, self.solvers, self._target(problem, _by_row(problem, attempt.prices)))
+        best = replace(attempt.best, prices=proved.prices, bound=proved.bound)
+        return replace(attempt, problem=problem, whole=problem, best=best, bound=proved.bound)
 
     def placed(self, found: Options, rows: Rows, effort: Effort) -> Attempt:
         """The program over these rows, solved with this effort, and placed."""

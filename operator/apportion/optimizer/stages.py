@@ -4,7 +4,7 @@ Each stage is a program over the smallest options alone. What it reaches becomes
 a group must run where all of its class in its queue could be admitted, else a row per queue and class holds the sum.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -29,12 +29,39 @@ def staged(options: Options, rows: Rows, solvers: Solvers, gap: float, rough: bo
     """
     stages = _Stages(options, rows, solvers, Target(gap, 0.0, rough=rough))
     stages.promises()
-    for priority in sorted({group.like.priority for group in options.groups}, reverse=True):
-        members = [at for at, group in enumerate(options.groups) if group.like.priority == priority]
-        # Incumbents of a class keep theirs: nobody loses a minimum to an equal.
-        stages.admit([at for at in members if options.groups[at].current.replicas > 0], "incumbents")
-        stages.admit(members, "class")
+    for members, kind in _admissions(options.groups):
+        stages.admit(members, kind)
     return stages.problem, stages.x
+
+
+def _admissions(groups: Sequence[Group]) -> Iterator[tuple[list[int], str]]:
+    """Who is admitted together: class by class from the highest, of each first the incumbents.
+
+    Incumbents of a class keep theirs: nobody loses a minimum to an equal.
+    """
+    for priority in sorted({group.like.priority for group in groups}, reverse=True):
+        members = [at for at, group in enumerate(groups) if group.like.priority == priority]
+        yield [at for at in members if groups[at].current.replicas > 0], "incumbents"
+        yield members, "class"
+
+
+def reaching(problem: Problem, x: Floats) -> Problem:
+    """The problem, given without what stages add, of plans that admit what x does or, class by class, more.
+
+    A plan that admits more in one class may admit less in the next: so what x admits is held as far down as all of a
+    class are admitted, and in the first that is not, as a sum.
+    """
+    groups, columns = problem.options.groups, problem.options.columns
+    given = np.bincount(columns.group, x, minlength=len(groups)).astype(np.int64)
+    must, worth = problem.must.copy(), np.array([group.worth for group in groups])
+    for members, kind in _admissions(groups):
+        if (given[members] < problem.size[members]).any():
+            here = np.flatnonzero(np.isin(columns.group, members))
+            draft, entries = Draft(problem.rows), worth[columns.group[here]]
+            draft.add(f"{kind}/reached", here, -entries, -float(entries @ x[here]) + ROUNDING)
+            return replace(problem, must=must, rows=draft.rows())
+        must[members] = problem.size[members]
+    return replace(problem, must=must)
 
 
 def promised(options: Options, rows: Rows, solvers: Solvers, gap: float) -> tuple[Problem, Floats]:
