@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from apportion.model.policy import Stability
-from bench import clustered, deciding, living, optimizing, scheduling, simulation, stability, tuning
+from bench import clustered, crowding, deciding, living, optimizing, scheduling, simulation, stability, tuning
 
 PACKAGES = ("apportion", "highspy", "PuLP", "numpy", "scipy", "kopf", "kubernetes", "aiohttp", "pydantic")
 CONSOLE = Console(width=120, highlight=False)
@@ -113,6 +113,14 @@ def optimizer(seeds: int, largest: int, plot: str | None) -> None:
     show("Peak memory (goal 400), MB", ("PROCESS", "SOLVER"), [optimizing.peak_mb()])
     if plot:
         optimizing.plot(found, plot)
+
+
+@bench.command(name="crowded")
+@click.option("--seeds", default=8, show_default=True, help="Clusters of each size.")
+def crowded_(seeds: int) -> None:
+    """Jobs of many kinds for accelerators, CPU and memory at once. Not one of the parts that run without a name."""
+    title = f"solve() on {seeds} clusters of each size, most jobs of a kind of their own: median (worst)"
+    show(title, ("NODES", "JOBS", "ADMITTED", "GAP", "SECONDS"), list(crowding.rows(seeds)))
 
 
 @bench.command(name="scheduling")

@@ -30,7 +30,7 @@ from apportion.optimizer.telling import Proof, kept, told
 from apportion.optimizer.value import terms_of
 
 MOST_TO_TRY_OFTEN = 1000  # columns of a program that takes next to no time
-MOST_NARROWINGS = 3  # of rows, where nodes do not hold what they allow
+MOST_NARROWINGS = 3  # of the rows of a small program, where nodes do not hold what they allow
 PROMISE = 100.0  # what a promise weighs in a relaxation, in units of the most valuable option
 NEXT_TO_NOTHING = 1e-6  # of a job: rounding of a relaxation
 
@@ -230,7 +230,7 @@ class Round:
         allowed = rows.right[at]
         packed = np.minimum(attempt.whole.load(attempt.assignment.x)[at], allowed)
         best = attempt
-        for _ in range(MOST_NARROWINGS):
+        for _ in range(1 if found.stays or len(found.columns) > MOST_TO_TRY_OFTEN else MOST_NARROWINGS):
             if self.solvers.left <= 0:
                 break
             right, between = rows.right.copy(), (packed + allowed) / 2
